@@ -1,0 +1,1 @@
+"""This package is where rows are fetched in batches."""

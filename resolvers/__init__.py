@@ -1,0 +1,1 @@
+"""This package is where callers learn what they may do: use cases, policies, units of work."""

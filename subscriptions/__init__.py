@@ -1,0 +1,1 @@
+"""This package is where what just happened travels: event log, bus, streams, fan-out."""

@@ -1,0 +1,1 @@
+"""This package is where the system is specified by example."""

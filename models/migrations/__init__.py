@@ -1,0 +1,1 @@
+"""This package is where the schema's history lives (alembic)."""

@@ -1,0 +1,51 @@
+"""This module is where row-level security and grants are written, once, for every table's migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from models.roles import APP, INGEST, OWNER, PLATFORM, SEARCH, TAIL
+from models.tenants import PLATFORM_TENANT_ID
+
+# The sub-select makes it an InitPlan, evaluated once; after one transaction the unset GUC is '', not NULL.
+CURRENT_TENANT: Final = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid)"
+
+
+def protect(
+    table: str,
+    *,
+    app: str = "SELECT, INSERT, UPDATE, DELETE",
+    column: str = "tenant_id",
+    shared: bool = False,
+    others: Iterable[tuple[str, str, str]] = (),
+) -> list[str]:
+    """Statements that force RLS on ``table`` and grant ``app`` to the serving role.
+
+    ``shared``: rows of the reserved tenant are readable by all, writable by none but itself.
+    ``others``: (role, command, grant) for the roles that see all tenants, each with a policy of its own, e.g.
+    ``("signalbox_platform", "SELECT", "SELECT (tenant_id, id)")``.
+    """
+    mine = f"{column} = {CURRENT_TENANT}"
+    statements = [
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY owner ON {table} TO {OWNER} USING (true) WITH CHECK (true)",
+        f"CREATE POLICY tenant ON {table} TO {APP} USING ({mine}) WITH CHECK ({mine})",
+        f"GRANT {app} ON {table} TO {APP}",
+    ]
+    if shared:
+        theirs = f"{column} IN ({CURRENT_TENANT}, '{PLATFORM_TENANT_ID}')"
+        statements.append(f"CREATE POLICY shared ON {table} FOR SELECT TO {APP} USING ({theirs})")
+    for role, command, grant in others:
+        check = " WITH CHECK (true)" if command in {"UPDATE", "INSERT", "ALL"} else ""
+        using = "" if command == "INSERT" else " USING (true)"
+        name = f"{role.removeprefix('signalbox_')}_{command.lower()}"
+        statements += [
+            f"CREATE POLICY {name} ON {table} FOR {command} TO {role}{using}{check}",
+            f"GRANT {grant} ON {table} TO {role}",
+        ]
+    return statements
+
+
+__all__ = ["APP", "CURRENT_TENANT", "INGEST", "OWNER", "PLATFORM", "SEARCH", "TAIL", "protect"]

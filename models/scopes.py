@@ -1,0 +1,95 @@
+"""This module is where the scopes and the roles that hold them stand, in one table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Scope(StrEnum):
+    """What a credential may do: ``resource:verb``. A field demands one of these."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed-in"
+    TENANTS_READ = "tenants:read"
+    TENANTS_WRITE = "tenants:write"
+    PLATFORM_ADMIN = "platform:admin"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    AGENTS_READ = "agents:read"
+    AGENTS_WRITE = "agents:write"
+    AGENTS_DECIDE = "agents:decide"
+    WORKSPACES_READ = "workspaces:read"
+    WORKSPACES_WRITE = "workspaces:write"
+    WORKSPACES_REGISTER = "workspaces:register"
+    WORKSPACES_TOKENS = "workspaces:tokens"
+    HEARTBEATS_WRITE = "heartbeats:write"
+    ACTIVITY_READ = "activity:read"
+    ACTIVITY_WRITE = "activity:write"
+    ALERTS_INGEST = "alerts:ingest"
+
+
+class Role(StrEnum):
+    """A named set of scopes."""
+
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    MEMBER = "member"
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    API_CLIENT = "api_client"
+
+
+_VIEWER: Final = frozenset(
+    {
+        Scope.SIGNED_IN,
+        Scope.TENANTS_READ,
+        Scope.AGENTS_READ,
+        Scope.WORKSPACES_READ,
+        Scope.ACTIVITY_READ,
+    }
+)
+_OPERATOR: Final = _VIEWER | {
+    Scope.AGENTS_WRITE,
+    Scope.AGENTS_DECIDE,
+    Scope.WORKSPACES_WRITE,
+    Scope.WORKSPACES_REGISTER,
+    Scope.HEARTBEATS_WRITE,
+}
+_ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
+
+ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
+    Role.VIEWER: _VIEWER,
+    Role.MEMBER: _VIEWER,
+    Role.OPERATOR: _OPERATOR,
+    Role.AUDITOR: _VIEWER,
+    Role.ADMIN: _ADMIN,
+    # A key carries its own scopes, so the role itself gives none beyond being known.
+    Role.API_CLIENT: frozenset({Scope.SIGNED_IN}),
+}
+
+INGEST_SCOPES: Final = frozenset(
+    {
+        Scope.WORKSPACES_READ,
+        Scope.WORKSPACES_WRITE,
+        Scope.WORKSPACES_REGISTER,
+        Scope.HEARTBEATS_WRITE,
+        Scope.ACTIVITY_WRITE,
+        Scope.ALERTS_INGEST,
+        Scope.AGENTS_READ,
+    }
+)
+"""What a fleet's own key needs to feed the gateway."""
+
+WORKSPACE_TOKEN_SCOPES: Final = frozenset({Scope.WORKSPACES_REGISTER, Scope.HEARTBEATS_WRITE, Scope.ACTIVITY_WRITE})
+"""What a workspace's machine token may do, and only for that workspace."""
+
+GRANTABLE_SCOPES: Final = _ADMIN - {Scope.SIGNED_IN}
+"""What an API key can be given."""
+
+
+def scopes_of(roles: list[Role]) -> frozenset[Scope]:
+    """The union of the roles' scopes."""
+    return frozenset().union(*(ROLE_SCOPES[role] for role in roles))

@@ -46,14 +46,23 @@ def socket_folder(data_dir: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
+        owners = {os.geteuid(), data_dir.stat().st_uid}
     except OSError as error:
         raise EmbeddedServerError(f"cannot make the socket folder {folder}: {error.strerror}") from error
     # /tmp is everybody's: someone else's folder under our name would hand them every connection.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
         raise EmbeddedServerError(f"the socket folder {folder} belongs to someone else; remove it")
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
+    hand_over(folder, data_dir)
     return folder
+
+
+def hand_over(path: Path, data_dir: Path) -> None:
+    """As root, gives what we made to the data directory's owner, who may start the gateway here next."""
+    if os.geteuid() == 0:
+        owner = data_dir.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def lock(data_dir: Path, server: str) -> int:
@@ -67,6 +76,7 @@ def lock(data_dir: Path, server: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EmbeddedServerError(f"cannot open the lock {path}: {error.strerror}") from error
+    hand_over(path, data_dir)
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
     while not _try_lock(descriptor):
         owner = os.pread(descriptor, 64, 0).decode().strip()

@@ -123,9 +123,7 @@ class EmbeddedPostgres:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
         except OSError:
             return False
-        return (
-            len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready" and lines[0] == str(self.pid)
-        )
+        return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready" and lines[0] == str(self.pid)
 
     def _initialise(self, user: ServerUser, lock: int) -> None:
         if self._cluster.exists():

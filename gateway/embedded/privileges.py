@@ -1,6 +1,7 @@
-"""This module is where PostgreSQL, which refuses to run as root, is given another user when we are root."""
+"""This module is where PostgreSQL, which refuses to run as root, is given another user."""
 
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from gateway.embedded.errors import EmbeddedServerError
 
+_FIRST_USER = 1000
 _NOBODY = 65534
 _PROBE_SECONDS = 20.0
 _PROBE = """
@@ -43,30 +45,50 @@ class ServerUser:
 
 
 def server_user(program: Path, data_dir: Path) -> ServerUser:
-    """The user to run `program` as on `data_dir`: ourselves, or as root the first way this machine allows."""
-    if os.geteuid() != 0:
-        return ServerUser((), os.geteuid())
-    for candidate in candidates(data_dir.stat().st_uid):
+    """The user to run `program` as on `data_dir`: ourselves, or the first way this machine allows."""
+    uid = os.geteuid()
+    if uid != 0 and _has_name(uid):
+        return ServerUser((), uid)
+    for candidate in candidates(uid, data_dir.stat().st_uid):
         if _works(candidate.prefix, program, data_dir):
             return candidate
+    problem = "refuses to run as root" if uid == 0 else f"refuses to run as user {uid}, who has no name here"
     raise EmbeddedServerError(
-        "PostgreSQL refuses to run as root, and neither user namespaces nor a change of user work here: "
+        f"PostgreSQL {problem}, and neither user namespaces nor a change of user work on this machine: "
         "start the gateway as an ordinary user, or set SIGNALBOX_DATABASE_URL"
     )
 
 
-def candidates(owner_uid: int) -> list[ServerUser]:
-    """The ways to run as somebody else when root, best first.
+def candidates(uid: int, owner_uid: int) -> list[ServerUser]:
+    """The ways for `uid` to run the server as somebody else on a directory of `owner_uid`'s, best first.
 
-    A user namespace keeps every file root's own. Where a sandbox forbids it, or a folder on the way is closed
-    to a root without powers, the server becomes an ordinary user who may pass any folder as root could.
+    A user namespace keeps every file the caller's own. Where a sandbox forbids it, or a folder on the way is
+    closed to a root without powers, root's server becomes a user who may pass any folder as root could.
     """
-    namespace = ServerUser(("unshare", "-U", "--map-user=1000", "--map-group=1000"), 0)
-    other = owner_uid or _NOBODY
+    stand_in = _stand_in()
+    namespace = ServerUser(("unshare", "-U", f"--map-user={stand_in}", f"--map-group={stand_in}"), uid)
+    if uid != 0:
+        return [namespace]
+    other = owner_uid if owner_uid != 0 and _has_name(owner_uid) else _NOBODY
     ids = (f"--reuid={other}", f"--regid={other}", "--clear-groups")
     powers = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
     switched = ServerUser(("setpriv", *ids, *powers), other)
     return [namespace, switched] if owner_uid == 0 else [switched, namespace]
+
+
+def _stand_in() -> int:
+    """The user to appear as inside a namespace: initdb refuses a number that /etc/passwd gives no name."""
+    if _has_name(_FIRST_USER):
+        return _FIRST_USER
+    return min((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0), default=_FIRST_USER)
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _works(prefix: Sequence[str], program: Path, data_dir: Path) -> bool:

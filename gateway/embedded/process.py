@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.embedded import tether
+from gateway.embedded import directory, tether
 from gateway.embedded.errors import EmbeddedServerError
 
 _POLL_SECONDS = 0.01
 _KILL_WAIT_SECONDS = 10.0
 _LOG_ROTATE_BYTES = 4 * 1024 * 1024
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] ")
 # Ours, not the caller's: a stray PGDATA, LD_PRELOAD or LC_MESSAGES must not reach a server.
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
@@ -70,9 +72,7 @@ class ServerProcess:
                 if not self.is_running:
                     raise EmbeddedServerError(f"{self.name} did not start: {self.last_words()}")
                 if time.monotonic() > deadline:
-                    raise EmbeddedServerError(
-                        f"{self.name} was not ready within {timeout:.0f} s: {self.last_words()}"
-                    )
+                    raise EmbeddedServerError(f"{self.name} was not ready within {timeout:.0f} s: {self.last_words()}")
                 time.sleep(_POLL_SECONDS)
         except BaseException:
             self.kill()
@@ -103,11 +103,9 @@ class ServerProcess:
         """The line of this run's log that most likely says why the server ended."""
         with self._log.open("rb") as log:
             log.seek(self._log_start)
-            lines = [
-                line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()
-            ]
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         grave = [line for line in lines if "FATAL" in line or "PANIC" in line or "rror" in line]
-        return (grave or lines or [f"it said nothing; see {self._log}"])[-1]
+        return _LOG_PREFIX.sub("", (grave or lines or [f"it said nothing; see {self._log}"])[-1])
 
     def _keep(self, command: Sequence[str], inherited: tuple[int, ...]) -> None:
         try:
@@ -137,9 +135,7 @@ class ServerProcess:
             self._process.send_signal(number)
 
 
-def tied_command(
-    command: Sequence[str | Path], death_signal: signal.Signals, prefix: Sequence[str] = ()
-) -> list[str]:
+def tied_command(command: Sequence[str | Path], death_signal: signal.Signals, prefix: Sequence[str] = ()) -> list[str]:
     """The command line that runs `command` behind `prefix` and sends it `death_signal` when we die."""
     tie = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), death_signal.name]
     return [*prefix, *tie, *map(str, command)]
@@ -175,6 +171,7 @@ def _open_position(log: Path) -> int:
         if log.exists() and log.stat().st_size > _LOG_ROTATE_BYTES:
             log.replace(log.with_suffix(".log.old"))
         log.touch(mode=0o600)
+        directory.hand_over(log, log.parent)
         return log.stat().st_size
     except OSError as error:
         raise EmbeddedServerError(f"cannot write the log {log}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""This package is where the running gateway is specified: servers, transports, commands, jobs."""

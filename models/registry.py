@@ -176,6 +176,16 @@ class Workspace(ImportedRow):
         """The one id all beats of this workspace share, so caches replace the older one."""
         return encode("heartbeat", self.id)
 
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {
+            "id": str(self.id),
+            "status": self.status.value,
+            "tier": self.tier,
+            "parent_id": str(self.parent_id) if self.parent_id else None,
+            "search": [self.name, self.role or ""],
+        }
+
     def obey(self, command: WorkspaceCommand, now: datetime) -> None:
         """Move to the status ``command`` asks for. Raises ILLEGAL_TRANSITION with this row."""
         allowed, target = _LEGAL[command]

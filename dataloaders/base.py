@@ -1,0 +1,137 @@
+"""This module is where single keys become batches: one short session and one statement per batch.
+
+A scope lives for one operation or one event. Loaders that outlive it would return stale rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import cache
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+
+from models.database import Database, TenantSession
+
+MAX_BATCH: Final = 1000
+"""Keys of one statement; more keys become more statements, so no statement is unbounded."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+Row = TypeVar("Row")
+
+Batch = Callable[[TenantSession, Sequence[Key]], Awaitable[Sequence[Value]]]
+"""Values in the order of the keys."""
+
+
+class Loader(Generic[Key, Value]):
+    """Collects the keys asked for in one turn of the event loop and fetches each once."""
+
+    def __init__(self, database: Database, tenant_id: UUID, batch: Batch[Key, Value]) -> None:
+        self._database = database
+        self._tenant_id = tenant_id
+        self._batch = batch
+        self._futures: dict[Key, asyncio.Future[Value]] = {}
+        self._waiting: list[Key] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def load(self, key: Key) -> asyncio.Future[Value]:
+        """The value of ``key``; the same future for the same key."""
+        future = self._futures.get(key)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = self._futures[key] = loop.create_future()
+            self._waiting.append(key)
+            if len(self._waiting) == 1:
+                # Two turns: siblings that were resumed by the same batch ask in the turn after this one.
+                loop.call_soon(loop.call_soon, self._dispatch)
+        return future
+
+    async def load_many(self, keys: Sequence[Key]) -> list[Value]:
+        """The values of ``keys`` in their order."""
+        return list(await asyncio.gather(*(self.load(key) for key in keys)))
+
+    def _dispatch(self) -> None:
+        keys, self._waiting = self._waiting, []
+        # Kept on self: the loop holds tasks weakly.
+        self._task = asyncio.create_task(self._fetch(keys), name=f"load {getattr(self._batch, '__name__', 'batch')}")
+
+    async def _fetch(self, keys: list[Key]) -> None:
+        try:
+            async with self._database.session(self._tenant_id) as session:
+                for start in range(0, len(keys), MAX_BATCH):
+                    part = keys[start : start + MAX_BATCH]
+                    for key, value in zip(part, await self._batch(session, part), strict=True):
+                        self._settle(key, value)
+        except asyncio.CancelledError:
+            for key in keys:
+                self._futures[key].cancel()
+            raise
+        except Exception as error:
+            for key in keys:
+                future = self._futures[key]
+                if not future.done():
+                    future.set_exception(error)
+                    # Whoever asked may be gone; an unretrieved exception must not be reported then.
+                    future.exception()
+
+    def _settle(self, key: Key, value: Value) -> None:
+        future = self._futures[key]
+        if not future.done():
+            future.set_result(value)
+
+
+class LoaderScope:
+    """The loaders of one operation or one event, made when first asked for."""
+
+    def __init__(self, database: Database, tenant_id: UUID) -> None:
+        self.database = database
+        self.tenant_id = tenant_id
+        self._loaders: dict[Any, Loader[Any, Any]] = {}
+
+    def of(self, batch: Batch[Key, Value]) -> Loader[Key, Value]:
+        """The loader of ``batch``."""
+        loader = self._loaders.get(batch)
+        if loader is None:
+            loader = self._loaders[batch] = Loader(self.database, self.tenant_id, batch)
+        return loader
+
+    def fresh(self) -> LoaderScope:
+        """An empty scope for the same tenant."""
+        return LoaderScope(self.database, self.tenant_id)
+
+
+@cache
+def by_id(model: Any) -> Batch[UUID, Any]:
+    """The batch function "<row> by id": None where the tenant has no such row, or it was deleted."""
+    condition = [] if not hasattr(model, "deleted_at") else [model.deleted_at.is_(None)]
+
+    async def load(session: TenantSession, ids: Sequence[UUID]) -> list[Any]:
+        statement = select(model).where(tenant_of(model) == session.tenant_id, model.id == func.any(list(ids)))
+        rows = {row.id: row for row in await session.scalars(statement.where(*condition))}
+        return [rows.get(key) for key in ids]
+
+    load.__name__ = f"{model.__tablename__}_by_id"
+    return load
+
+
+def tenant_of(model: Any) -> Any:
+    """The column that holds the row's tenant."""
+    return model.tenant_id if "tenant_id" in model.__table__.c else model.id
+
+
+def grouped(statement: Select[Any], key: str) -> Batch[UUID, list[Any]]:
+    """The batch function that runs ``statement`` (which takes ``:keys`` and ``:tenant``) and hands each key its rows.
+
+    Rows stand in the statement's order; ``key`` names their attribute that holds the key.
+    """
+
+    async def load(session: TenantSession, ids: Sequence[UUID]) -> list[list[Any]]:
+        groups: dict[UUID, list[Any]] = {one: [] for one in ids}
+        for row in await session.scalars(statement, {"keys": list(ids), "tenant": session.tenant_id}):
+            groups[getattr(row, key)].append(row)
+        return [groups[one] for one in ids]
+
+    return load

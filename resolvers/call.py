@@ -1,0 +1,99 @@
+"""This module is where one operation's means stand together: who calls, what serves it, what it has loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from dataloaders.base import Batch, LoaderScope
+from models import Scope, utcnow
+from models.database import Database
+from models.errors import Forbidden, Unauthenticated
+from resolvers.heartbeats import HeartbeatIntake
+from resolvers.idempotency import Claim
+from resolvers.principal import Principal, require
+from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
+from subscriptions.bus import Bus
+from subscriptions.tail import Tails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What one process has to serve with."""
+
+    database: Database
+    announcer: Announces
+    bus: Bus
+    tails: Tails
+    heartbeats: HeartbeatIntake
+    accounts: Any
+    clock: Callable[[], datetime] = utcnow
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One operation of one caller; an event delivered to a subscriber is an operation of its own."""
+
+    services: Services
+    principal: Principal | None
+    request_id: str = ""
+    address: str | None = None
+    user_agent: str | None = None
+    claim: Claim | None = None
+    _loaders: LoaderScope | None = field(default=None, repr=False)
+
+    @property
+    def who(self) -> Principal:
+        """The caller. Raises UNAUTHENTICATED."""
+        if self.principal is None:
+            raise Unauthenticated
+        return self.principal
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The caller's tenant. Raises UNAUTHENTICATED."""
+        return self.who.tenant_id
+
+    @property
+    def loaders(self) -> LoaderScope:
+        """The operation's loaders, bound to the caller's tenant."""
+        if self._loaders is None:
+            self._loaders = LoaderScope(self.services.database, self.tenant_id)
+        return self._loaders
+
+    def load(self, batch: Batch[UUID, Any], key: UUID) -> Any:
+        """A future of one value."""
+        return self.loaders.of(batch).load(key)
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the caller holds ``scope``."""
+        return scope is Scope.PUBLIC or (self.principal is not None and self.principal.allows(scope))
+
+    def require(self, scope: Scope) -> None:
+        """Raises UNAUTHENTICATED or FORBIDDEN unless the caller holds ``scope``."""
+        require(self.principal, scope)
+
+    def require_workspace(self, workspace_id: UUID) -> None:
+        """A workspace's machine token speaks for its own workspace only. Raises FORBIDDEN."""
+        if self.who.workspace_id is not None and self.who.workspace_id != workspace_id:
+            raise Forbidden("This token belongs to another workspace.")
+
+    def fresh(self) -> Call:
+        """The same caller with nothing loaded yet; each event delivered gets one."""
+        return replace(self, _loaders=None, claim=None)
+
+    def work(self, tenant_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work in the caller's tenant, under the operation's idempotency key if it has one."""
+        services = self.services
+        return unit_of_work(
+            services.database,
+            services.announcer,
+            services.clock,
+            tenant_id or self.tenant_id,
+            self.principal.actor if self.principal else None,
+            self.claim,
+        )

@@ -1,0 +1,55 @@
+"""This module is where the caller is known: which tenant, which person or machine, which scopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from models import Role, Scope
+from models.errors import Forbidden, Unauthenticated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who a verified credential belongs to. Exactly one of ``user_id`` and ``api_key_id`` is set."""
+
+    tenant_id: UUID
+    scopes: frozenset[Scope]
+    roles: frozenset[Role] = field(default_factory=frozenset)
+    user_id: UUID | None = None
+    api_key_id: UUID | None = None
+    workspace_id: UUID | None = None
+    session_id: UUID | None = None
+    authorization_version: int = 0
+    expires_at: datetime | None = None
+    is_platform_admin: bool = False
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the credential holds ``scope``."""
+        return scope is Scope.PUBLIC or scope is Scope.SIGNED_IN or scope in self.scopes
+
+    @property
+    def key(self) -> str:
+        """A name for this caller that survives new tokens: one user, one API key."""
+        return f"user:{self.user_id}" if self.user_id else f"key:{self.api_key_id}"
+
+    @property
+    def actor(self) -> tuple[str, UUID]:
+        """TypeID prefix and id of who acts: a workspace's machine token acts as its workspace."""
+        if self.user_id is not None:
+            return "user", self.user_id
+        if self.workspace_id is not None:
+            return "workspace", self.workspace_id
+        assert self.api_key_id is not None
+        return "key", self.api_key_id
+
+
+def require(principal: Principal | None, scope: Scope) -> None:
+    """Refuse unless ``scope`` is held: UNAUTHENTICATED without credentials, FORBIDDEN with too few."""
+    if scope is Scope.PUBLIC:
+        return
+    if principal is None:
+        raise Unauthenticated
+    if not principal.allows(scope):
+        raise Forbidden(f"This needs the scope {scope.value}.")

@@ -1,0 +1,118 @@
+"""This module is where a mutation becomes one transaction: rows, then events, then COMMIT, then the wake-up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+
+from models import TenantRow
+from models.database import Database, TenantSession
+from models.errors import Refusal, RefusalCode, not_found
+from models.ids import encode
+from subscriptions.log import Envelope, append
+
+Row = TypeVar("Row", bound=TenantRow)
+
+
+class Announces(Protocol):
+    """What a unit of work needs to make its commit known."""
+
+    def announce(self, tenant_id: UUID, seq: int) -> None:
+        """Say that the tenant's log reaches ``seq``."""
+        ...
+
+
+class Claims(Protocol):
+    """What takes an idempotency key at the start and keeps the result's ids at the end."""
+
+    async def take(self, work: UnitOfWork) -> None:
+        """Take the key or raise Replay."""
+        ...
+
+    async def keep(self, work: UnitOfWork, ids: list[str]) -> None:
+        """Note the TypeIDs of what was made."""
+        ...
+
+
+class UnitOfWork:
+    """One transaction of one tenant. Entity rows are locked first, the event counter last."""
+
+    def __init__(self, session: TenantSession, now: datetime) -> None:
+        self.session = session
+        self.now = now
+        self.envelopes: list[Envelope] = []
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant that everything in here belongs to."""
+        return self.session.tenant_id
+
+    def add(self, row: TenantRow) -> None:
+        """Insert ``row`` at the flush, as the tenant's own."""
+        row.tenant_id = self.tenant_id
+        self.session.add(row)
+
+    def record(self, envelope: Envelope) -> None:
+        """Tell of a change; it is numbered and inserted just before COMMIT."""
+        self.envelopes.append(envelope)
+
+    async def locked(
+        self,
+        model: type[Row],
+        row_id: UUID,
+        *field: str,
+        expected_version: int | None = None,
+        what: str | None = None,
+    ) -> Row:
+        """The row, locked until COMMIT. Raises NOT_FOUND, or CONFLICT with the row as it stands."""
+        row = await self.session.scalar(
+            select(model)
+            .where(model.tenant_id == self.tenant_id, model.id == row_id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        )
+        if row is None or getattr(row, "deleted_at", None) is not None:
+            raise not_found(what or model.__typeid__, *(field or ("input", "id")))
+        if expected_version is not None and getattr(row, "version", expected_version) != expected_version:
+            raise Refusal(
+                RefusalCode.CONFLICT,
+                f"It has changed: the version is {row.version} now.",  # type: ignore[attr-defined]
+                field=("input", "expectedVersion"),
+                current=row,
+            )
+        return row
+
+
+@asynccontextmanager
+async def unit_of_work(
+    database: Database,
+    announcer: Announces,
+    clock: Callable[[], datetime],
+    tenant_id: UUID,
+    actor: tuple[str, UUID] | None,
+    claim: Claims | None = None,
+) -> AsyncIterator[UnitOfWork]:
+    """One transaction: commits when the block ends well, rolls back otherwise. Raises Unavailable.
+
+    ``claim`` is taken first, inside the transaction, and keeps the id of the first recorded change's entity.
+    """
+    seq: int | None = None
+    async with database.session(tenant_id) as session:
+        work = UnitOfWork(session, clock())
+        if claim is not None:
+            await claim.take(work)
+        yield work
+        if claim is not None and work.envelopes:
+            first = work.envelopes[0]
+            await claim.keep(work, [encode(first.entity_type, first.entity_id)])
+        await session.flush()
+        if work.envelopes:
+            seq = await append(session, work.envelopes, actor, work.now)
+        await session.commit()
+    if seq is not None:
+        announcer.announce(tenant_id, seq)

@@ -29,6 +29,7 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "5min",
     "io_method": "sync",  # spares three idle processes
     "jit": "off",
+    "log_checkpoints": "off",
     "log_min_messages": "warning",
     "log_timezone": "UTC",
     "max_connections": "200",

@@ -1,0 +1,118 @@
+"""This module is where the bus meets Redis or Valkey: one server, a unix socket or a cluster."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import ResponseError
+
+from subscriptions.backend import BrokerError, Link, SupervisedBackend
+from subscriptions.redis_address import PUBLISH_SECONDS, RedisAddress
+from subscriptions.redis_link import RedisLink, broker_errors
+
+# In a cluster all channels share one slot: one link hears them all, and its canary speaks for all.
+_CLUSTER_TAG: Final = "{signalbox}:"
+_PUBLISHER_CONNECTIONS: Final = 8
+_log = structlog.get_logger(__name__)
+
+
+class RedisBackend(SupervisedBackend):
+    """Subscribes over one link of its own and publishes over a small pool, which fails fast."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._address = RedisAddress.parse(url)
+        settings = self._address.publishing
+        self._cluster = _cluster_client(settings) if self._address.is_cluster else None
+        self._client: Redis | RedisCluster = self._cluster or Redis.from_pool(
+            BlockingConnectionPool(max_connections=_PUBLISHER_CONNECTIONS, timeout=PUBLISH_SECONDS, **settings)
+        )
+
+    async def open_link(self) -> Link:
+        if self._cluster is None:
+            link = RedisLink(self._address.connection())
+        else:
+            link = RedisLink(self._address.connection(*await self._owner(self._cluster)), _CLUSTER_TAG)
+        try:
+            await link.open()
+        except BaseException:
+            await link.close()
+            raise
+        return link
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        async with _deadline():
+            if self._cluster is None:
+                await self._client.publish(channel, message)
+            else:
+                await self._cluster.spublish(_CLUSTER_TAG + channel, message)
+
+    async def refresh_keys(self, keys: Mapping[str, int]) -> None:
+        async with _deadline():
+            pipeline = self._client.pipeline(transaction=False)
+            for key, seconds in keys.items():
+                pipeline.set(key, b"1", ex=seconds)
+            await pipeline.execute()
+
+    async def delete_keys(self, keys: Iterable[str]) -> None:
+        async with _deadline():
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.unlink(key)
+            await pipeline.execute()
+
+    @property
+    def expiry_channel(self) -> str:
+        return f"__keyevent@{self._address.database}__:expired"
+
+    async def announce_expiry(self) -> bool:
+        if self._cluster is not None:
+            return False  # each node would tell only those connected to it
+        async with _deadline():
+            try:
+                await self._add_expiry_events()
+            except ResponseError as error:
+                _log.warning("bus.expiry_hints_off", reason=str(error))
+                return False
+        return True
+
+    async def close_clients(self) -> None:
+        with contextlib.suppress(BrokerError):
+            async with _deadline():
+                await self._client.aclose()
+
+    async def _add_expiry_events(self) -> None:
+        setting = "notify-keyspace-events"
+        current = (await self._client.config_get(setting))[setting] or ""
+        missing = "".join(flag for flag in "Ex" if flag not in current and not (flag == "x" and "A" in current))
+        if missing:
+            await self._client.config_set(setting, current + missing)
+
+    @staticmethod
+    async def _owner(cluster: RedisCluster) -> tuple[str, int]:
+        """The node that holds our slot now: publishing to it corrects what the client believes."""
+        async with _deadline():
+            await cluster.spublish(_CLUSTER_TAG, b"")
+            node = cluster.get_node_from_key(_CLUSTER_TAG)
+        if node is None:
+            raise BrokerError("no node of the cluster holds our slot")
+        return node.host, int(node.port)
+
+
+def _cluster_client(settings: dict[str, Any]) -> RedisCluster:
+    settings = dict(settings)
+    if settings.pop("connection_class", None) is SSLConnection:
+        settings["ssl"] = True
+    return RedisCluster(**settings)
+
+
+@contextlib.asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    with broker_errors():
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            yield

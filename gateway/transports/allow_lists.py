@@ -1,0 +1,28 @@
+"""This module is where Host and Origin are compared with the hosts and origins that we serve."""
+
+from __future__ import annotations
+
+ANY = "*"
+
+
+def host_allowed(host: str | None, allowed: frozenset[str]) -> bool:
+    """An entry with a port matches that port only, one without matches any. A missing Host matches nothing.
+
+    Comparing Origin with Host instead would let DNS rebinding in: both then name the attacker.
+    """
+    if ANY in allowed:
+        return True
+    if not host:
+        return False
+    host = host.lower()
+    return host in allowed or _without_port(host) in allowed
+
+
+def origin_allowed(origin: str | None, allowed: frozenset[str]) -> bool:
+    """Only browsers send an Origin, so none is let in; ``null`` (sandboxed frames, files) is not."""
+    return origin is None or ANY in allowed or origin.lower() in allowed
+
+
+def _without_port(host: str) -> str:
+    head, colon, port = host.rpartition(":")
+    return head if colon and port.isdigit() and not head.endswith(":") else host

@@ -1,0 +1,51 @@
+"""This module is where the transports become one thing to mount, count and drain."""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from gateway.transports.http import HttpEndpoint
+from gateway.transports.open_connections import OpenConnections
+from gateway.transports.operations import Operations
+from gateway.transports.options import TransportOptions
+from gateway.transports.request_ids import HEADER
+from gateway.transports.seats import Seats
+from gateway.transports.websocket import WebSocketEndpoint
+
+PATH = "/graphql"
+
+
+class GraphQLEndpoint:
+    """HTTP, event streams and WebSockets at ``/graphql`` over one execution."""
+
+    def __init__(self, operations: Operations, options: TransportOptions, *, page: ASGIApp | None = None) -> None:
+        self.connections = OpenConnections()
+        seats = Seats(options)
+        self._options = options
+        self._http = HttpEndpoint(operations, options, self.connections, seats, page)
+        self._websocket = WebSocketEndpoint(operations, options, self.connections, seats)
+
+    def routes(self) -> list[BaseRoute]:
+        """For a Starlette application; middleware that buffers responses must not lie around them."""
+        return [
+            WebSocketRoute(PATH, self._websocket),
+            Route(PATH, self._http, middleware=[self._cross_origin()]),
+        ]
+
+    async def drain(self, *, spread: float = 10.0) -> None:
+        """Refuses new connections and ends the open ones over ``spread`` seconds; see ``OpenConnections.drain``."""
+        await self.connections.drain(spread=spread)
+
+    def _cross_origin(self) -> Middleware:
+        # No cookies, so what an origin may read is no more than what it has a token for.
+        return Middleware(
+            CORSMiddleware,
+            allow_origins=sorted(self._options.allowed_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", HEADER, "x-signalbox-tenant"],
+            expose_headers=[HEADER, "retry-after"],
+            max_age=7200,
+        )

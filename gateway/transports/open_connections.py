@@ -1,0 +1,89 @@
+"""This module is where the sockets and streams that are open in this process are known, counted and drained."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Drainable(Protocol):
+    """A connection that can be asked to end."""
+
+    def drain(self) -> None:
+        """Starts an orderly end that tells the client to come back; does not wait for it."""
+        ...
+
+
+@dataclass(slots=True)
+class TransportCounters:
+    """What the transports did since they started; the gateway exports it."""
+
+    operations: Counter[str] = field(default_factory=Counter)
+    sockets_opened: int = 0
+    streams_opened: int = 0
+    closes: Counter[int] = field(default_factory=Counter)
+    cut_stuck: int = 0
+    cut_silent: int = 0
+
+
+class OpenConnections:
+    """Every long-lived connection of this process."""
+
+    def __init__(self) -> None:
+        self.counters = TransportCounters()
+        self._open: dict[str, set[Drainable]] = {"socket": set(), "stream": set()}
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
+    def sockets(self) -> int:
+        return len(self._open["socket"])
+
+    @property
+    def streams(self) -> int:
+        return len(self._open["stream"])
+
+    @contextmanager
+    def holding(self, connection: Drainable, kind: str) -> Iterator[None]:
+        """Knows the connection for as long as the block runs; ``kind`` is ``socket`` or ``stream``."""
+        self._open[kind].add(connection)
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._open[kind].discard(connection)
+            if not any(self._open.values()):
+                self._empty.set()
+
+    async def drain(self, *, spread: float, patience: float = 2.0) -> None:
+        """Refuses new connections and ends those there are, evenly over ``spread`` seconds.
+
+        All at once would send every client to the next gateway in the same instant. Returns when all are gone,
+        or ``patience`` seconds after the last one was asked.
+        """
+        self._draining = True
+        connections = [connection for group in self._open.values() for connection in group]
+        pause = spread / len(connections) if connections else 0.0
+        for connection in connections:
+            connection.drain()
+            if self._empty.is_set():
+                return
+            await asyncio.sleep(pause)
+        try:
+            async with asyncio.timeout(patience):
+                await self.all_gone()
+        except TimeoutError:
+            return
+
+    async def all_gone(self) -> None:
+        """Waits until nothing is open."""
+        await self._empty.wait()

@@ -1,0 +1,41 @@
+"""This module is where long-lived connections are counted against their user's and tenant's limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+
+from gateway.transports.options import TransportOptions
+from models.errors import LimitExceeded
+from resolvers.principal import Principal
+
+
+class Seats:
+    """This process's sockets and HTTP streams, by who holds them."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._taken: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def taken(self, principal: Principal) -> Iterator[None]:
+        """Holds a seat for as long as the block runs. Raises ``LimitExceeded`` when there is none."""
+        holder = (principal.tenant_id, principal.key)
+        tenant = principal.tenant_id
+        if (
+            self._taken[holder] >= self._options.connections_per_user
+            or self._taken[tenant] >= self._options.connections_per_tenant
+        ):
+            raise LimitExceeded("Too many connections are open.", retryable=True)
+        self._taken.update((holder, tenant))
+        try:
+            yield
+        finally:
+            self._give_back(holder)
+            self._give_back(tenant)
+
+    def _give_back(self, key: Hashable) -> None:
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]

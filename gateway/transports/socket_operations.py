@@ -1,0 +1,144 @@
+"""This module is where the operations of one socket run, each in a task that its socket owns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from gateway.transports import messages
+from gateway.transports.errors import errors_of
+from gateway.transports.open_connections import TransportCounters
+from gateway.transports.operations import OperationKind, OperationRequest, Operations, Outcome
+from gateway.transports.options import TransportOptions
+from gateway.transports.outbox import Outbox, OutboxClosed
+from gateway.transports.sources import close_source
+from models.errors import LimitExceeded
+from resolvers.principal import Principal
+
+Task = asyncio.Task[None]
+
+
+class SocketOperations:
+    """At most so many operations at once, each known by the id that its client gave it.
+
+    Ended operations are kept until their clean-up is done, in bounded number, so a client that starts and ends
+    streams in a loop cannot pile up tasks.
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        outbox: Outbox,
+        options: TransportOptions,
+        counters: TransportCounters,
+        request_id: str,
+    ) -> None:
+        self._operations = operations
+        self._outbox = outbox
+        self._options = options
+        self._counters = counters
+        self._request_id = request_id
+        self._started = 0
+        self._running: dict[str, Task] = {}
+        self._ending: set[Task] = set()
+        self._mutations: set[Task] = set()
+
+    def __contains__(self, operation_id: str) -> bool:
+        return operation_id in self._running
+
+    async def start(self, message: messages.Subscribe, principal: Principal) -> None:
+        """Starts the operation, or answers with LIMIT_EXCEEDED; the id must not be running."""
+        self._started += 1
+        request_id = f"{self._request_id}.{self._started}"
+        limit = self._options.operations_per_socket
+        if len(self._running) >= limit or len(self._ending) >= 2 * limit:
+            refusal = LimitExceeded(f"At most {limit} operations run on one socket.", retryable=True)
+            await self._outbox.put(messages.error(message.id, errors_of(refusal, request_id)))
+            return
+        kind = self._operations.kind(message.request)
+        self._counters.operations[kind or "unknown"] += 1
+        task = asyncio.create_task(
+            self._run(message.id, message.request, kind, principal, request_id), name=f"operation {request_id}"
+        )
+        self._running[message.id] = task
+        if kind == "mutation":
+            self._mutations.add(task)
+            task.add_done_callback(self._mutations.discard)
+
+    def complete(self, operation_id: str) -> None:
+        """The client wants no more of it; unknown ids are ignored, since both sides may complete at once."""
+        task = self._running.pop(operation_id, None)
+        if task is not None:
+            self._end(task)
+
+    async def answered(self) -> None:
+        """Waits for the mutations' answers, at most for the clean-up time."""
+        if self._mutations:
+            await asyncio.wait(set(self._mutations), timeout=self._options.cleanup_timeout)
+
+    async def end_all(self) -> None:
+        """Ends everything and waits until it is gone; a mutation under way may finish, within the clean-up time."""
+        for operation_id in list(self._running):
+            self.complete(operation_id)
+        pending = set(self._ending)
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=self._options.cleanup_timeout)
+        for task in pending:
+            task.cancel()
+
+    def _end(self, task: Task) -> None:
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        # Half a mutation is nobody's wish: it runs on and its answer is dropped.
+        if task not in self._mutations:
+            task.cancel()
+
+    async def _run(
+        self,
+        operation_id: str,
+        request: OperationRequest,
+        kind: OperationKind | None,
+        principal: Principal,
+        request_id: str,
+    ) -> None:
+        try:
+            if kind == "subscription":
+                result = await self._operations.subscribe(request, principal, request_id)
+            else:
+                result = await self._operations.execute(request, principal, request_id)
+            if isinstance(result, Outcome):
+                await self._answer(operation_id, result)
+            else:
+                await self._relay(operation_id, result)
+        except OutboxClosed:
+            return
+        except Exception as failure:
+            await self._last_word(operation_id, messages.error(operation_id, errors_of(failure, request_id)))
+        finally:
+            if self._is_current(operation_id):
+                del self._running[operation_id]
+
+    async def _answer(self, operation_id: str, outcome: Outcome) -> None:
+        if not outcome.executed:
+            errors = outcome.payload.get("errors", [])
+            await self._last_word(operation_id, messages.error(operation_id, errors))
+        elif self._is_current(operation_id):
+            await self._outbox.put(messages.with_id(messages.next_head(outcome.payload), operation_id))
+            await self._last_word(operation_id, messages.complete(operation_id))
+
+    async def _relay(self, operation_id: str, source: AsyncIterator[dict[str, Any]]) -> None:
+        try:
+            async for payload in source:
+                await self._outbox.put(messages.with_id(messages.next_head(payload), operation_id))
+        finally:
+            await close_source(source, self._options.cleanup_timeout)
+        await self._last_word(operation_id, messages.complete(operation_id))
+
+    async def _last_word(self, operation_id: str, frame: bytes) -> None:
+        if self._is_current(operation_id):
+            await self._outbox.put(frame)
+
+    def _is_current(self, operation_id: str) -> bool:
+        # After a client's complete the id may already belong to another operation.
+        return self._running.get(operation_id) is asyncio.current_task()

@@ -10,8 +10,9 @@ UPGRADE ?=
 VENV := .venv/bin
 PY := $(VENV)/python
 REPORT := .signalbox/shows.jsonl
-# Ties what it starts to this make: even a `kill -9` of make ends it, and it ends its servers.
-TIED := $(PY) -I -S gateway/embedded/tether.py 0 SIGTERM
+# Whatever ends this make, `kill -9` included, ends what it starts, which then ends its servers.
+ALONE := $(PY) -I -S
+TIED := $(ALONE) gateway/embedded/tether.py 0 SIGTERM $(ALONE) deploy/attend.py
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

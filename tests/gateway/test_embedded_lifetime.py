@@ -20,6 +20,7 @@ from tests.gateway.watching import ended, family
 
 ROOT = Path(__file__).parents[2]
 TETHER = ROOT / "gateway" / "embedded" / "tether.py"
+ATTEND = ROOT / "deploy" / "attend.py"
 ORDINARY_UID = 65534  # Debian's nobody; initdb demands a user with a name
 
 # What a gateway does about its servers and nothing else: SIGUSR1 ends it in order, SIGINT by an exception,
@@ -125,20 +126,22 @@ def test_a_second_gateway_on_the_same_data_is_refused_in_one_line(launch: Launch
         assert "\n" not in str(refusal.value)
 
 
-def test_a_killed_make_takes_the_gateway_and_its_servers_along(launch: Launch, tmp_path: Path) -> None:
-    makefile = tmp_path / "Makefile"
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_make_takes_the_gateway_and_its_servers_along_whatever_ends_it(tmp_path: Path, ending: signal.Signals) -> None:
     (tmp_path / "gateway.py").write_text(GATEWAY)
-    makefile.write_text(
-        f"run:\n\t@exec {sys.executable} -I -S {TETHER} 0 SIGTERM {sys.executable} gateway.py {tmp_path}/data\n"
-    )
+    alone = f"{sys.executable} -I -S"
+    tied = f"{alone} {TETHER} 0 SIGTERM {alone} {ATTEND} {sys.executable} gateway.py {tmp_path}/data"
+    (tmp_path / "Makefile").write_text(f"run:\n\t@exec {tied}\n")
     make = subprocess.Popen(
-        ["make", "-C", str(tmp_path), "--no-print-directory", "run"], stdout=subprocess.PIPE, text=True
+        ["make", "-C", str(tmp_path), "--no-print-directory", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert make.stdout is not None
     report = json.loads(make.stdout.readline())
-    assert report["pid"] != make.pid
     watches = [os.pidfd_open(report["pid"]), *family(report["postgres"]), *family(report["valkey"])]
-    make.kill()
+    make.send_signal(ending)
     assert ended(watches)
     make.communicate(timeout=30)
 

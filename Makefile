@@ -42,7 +42,7 @@ test-full: ## test, test-clients and test-faults, then what each issue shows, wi
 	@rm -f $(REPORT)
 	@status=0; \
 	for target in test test-clients test-faults; do \
-		$(MAKE) --no-print-directory $$target || { status=1; echo "== $$target failed"; }; \
+		$(MAKE) --no-print-directory $$target PYTEST_ARGS="-p tests.no_skips $(PYTEST_ARGS)" || { status=1; echo "== $$target failed"; }; \
 	done; \
 	$(PY) -m tests.report && exit $$status
 

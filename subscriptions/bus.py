@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from broadcaster import Event
 
-from subscriptions.backend import BrokerError, BusCounters, Delivery, SupervisedBackend
+from subscriptions.backend import BrokerError, BusCounters, Confirmed, Delivery, SupervisedBackend
 from subscriptions.broadcast import BoundedBroadcast
 from subscriptions.channels import CONTROL_PREFIX
 from subscriptions.inbox import GAP, Gap, Message
@@ -47,8 +47,9 @@ class Bus:
         self._canary_seconds = canary_seconds
         self._silence_seconds = silence_seconds
         self._control = f"{CONTROL_PREFIX}{uuid.uuid4().hex}"
-        self._ear = _Ear(self._hear)
+        self._ear = _Ear(self._note)
         self._heard_at: float | None = None
+        self._patient_since = clock()
         self._heard = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
 
@@ -60,6 +61,7 @@ class Bus:
 
     async def start(self) -> None:
         """Never fails because the broker is away, and takes at most about two seconds to find out."""
+        self._patient_since = self._clock()
         await self._broadcast.connect()
         await self._broadcast.register(self._ear, self._control)
         if await self._send_canary():
@@ -150,33 +152,28 @@ class Bus:
             return False
         return True
 
-    def _hear(self) -> None:
-        self._heard_at = self._clock()
-        self._heard.set()
+    def _note(self, event: Event | None) -> None:
+        if isinstance(event, Delivery):
+            self._heard_at = self._patient_since = self._clock()
+            self._heard.set()
+        elif isinstance(event, Confirmed):
+            self._patient_since = self._clock()  # a new connection has its own three seconds
 
     async def _keep_watch(self) -> None:
-        waiting_since = self._clock()
         while True:
-            slept_at = self._clock()
             await asyncio.sleep(self._canary_seconds)
-            woken_at = self._clock()
             await self._send_canary()
-            if woken_at - slept_at > 2 * self._canary_seconds:
-                # It was us who stood still; what we missed may lie unread in the socket.
-                waiting_since = woken_at
-                continue
-            if self._clock() - max(waiting_since, self._heard_at or waiting_since) > self._silence_seconds:
+            if self._clock() - self._patient_since > self._silence_seconds:
                 await self._backend.reconnect()
-                waiting_since = self._clock()
+                self._patient_since = self._clock()
 
 
 class _Ear(asyncio.Queue[Event | None]):
     """Hears the canary while the reader hands it out, so its age is the reader's, not some queue's."""
 
-    def __init__(self, hear: Callable[[], None]) -> None:
+    def __init__(self, note: Callable[[Event | None], None]) -> None:
         super().__init__()
-        self._hear = hear
+        self._note = note
 
     async def put(self, item: Event | None) -> None:
-        if isinstance(item, Delivery):
-            self._hear()
+        self._note(item)

@@ -13,11 +13,14 @@ from dataloaders.base import Batch, LoaderScope
 from models import Scope, utcnow
 from models.database import Database
 from models.errors import Forbidden, Unauthenticated
+from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.idempotency import Claim
 from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.bus import Bus
+from subscriptions.cursor import Cursor
+from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.tail import Tails
 
 
@@ -30,7 +33,8 @@ class Services:
     bus: Bus
     tails: Tails
     heartbeats: HeartbeatIntake
-    accounts: Any
+    board: HeartbeatBoard
+    accounts: Accounts
     clock: Callable[[], datetime] = utcnow
 
 
@@ -44,6 +48,8 @@ class Call:
     address: str | None = None
     user_agent: str | None = None
     claim: Claim | None = None
+    done_once: set[str] = field(default_factory=set)
+    _cursor: str | None = None
     _loaders: LoaderScope | None = field(default=None, repr=False)
 
     @property
@@ -81,6 +87,23 @@ class Call:
         """A workspace's machine token speaks for its own workspace only. Raises FORBIDDEN."""
         if self.who.workspace_id is not None and self.who.workspace_id != workspace_id:
             raise Forbidden("This token belongs to another workspace.")
+
+    @property
+    def password_tried(self) -> bool:
+        """Whether this operation, whatever its number of fields, has had its one password evaluation."""
+        return "password" in self.done_once
+
+    @password_tried.setter
+    def password_tried(self, tried: bool) -> None:
+        (self.done_once.add if tried else self.done_once.discard)("password")
+
+    async def event_cursor(self) -> str | None:
+        """Where the tenant's log stands, read once an operation; None without a tenant. Raises Unavailable."""
+        if self._cursor is None and self.principal is not None:
+            tails = self.services.tails
+            epoch, (_, head) = await tails.epoch(), await tails.bounds(self.tenant_id)
+            self._cursor = Cursor(epoch, head).encode()
+        return self._cursor
 
     def fresh(self) -> Call:
         """The same caller with nothing loaded yet; each event delivered gets one."""

@@ -1,0 +1,169 @@
+"""This module is where an operation runs: read, executed with a fresh call, its errors put into stable codes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from inspect import isawaitable
+from typing import Any
+
+import structlog
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema
+from graphql.execution import create_source_event_stream
+from graphql.execution.execute import execute_root_selection_set
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental as Executor
+
+from gateway.documents import Document, Documents
+from gateway.metrics import OPERATIONS
+from gateway.transports.operations import OperationKind, OperationRequest, Outcome
+from models.database import is_passing
+from models.errors import BadRequest, Internal, RequestError, Unauthenticated, Unavailable
+from resolvers.call import Call, Services
+from resolvers.principal import Principal
+
+_log = structlog.get_logger(__name__)
+_INTROSPECTION = frozenset({"__schema", "__type"})
+
+
+class GatewayOperations:
+    """What the transports run operations with."""
+
+    def __init__(self, services: Services, schema: GraphQLSchema, *, anonymous_introspection: bool) -> None:
+        self._services = services
+        self._schema = schema
+        self._documents = Documents(schema)
+        self._anonymous_introspection = anonymous_introspection
+
+    async def authenticate(self, authorization: str | None, headers: Mapping[str, str]) -> Principal | None:
+        """Who calls; None without credentials. Raises UNAUTHENTICATED for dead ones."""
+        principal: Principal | None = await self._services.accounts.authenticate(
+            authorization, headers.get("x-signalbox-tenant")
+        )
+        return principal
+
+    def kind(self, request: OperationRequest) -> OperationKind | None:
+        """Query, mutation or subscription; None when it cannot be told."""
+        operation = self._documents.read(request.query or "").operation(request.operation_name)
+        return operation.kind if operation else None
+
+    async def execute(self, request: OperationRequest, principal: Principal | None, request_id: str) -> Outcome:
+        """Run a query or a mutation to its end."""
+        call = Call(services=self._services, principal=principal, request_id=request_id)
+        executor = self._prepare(request, call)
+        if isinstance(executor, Outcome):
+            return executor
+        try:
+            operation = self._documents.read(request.query or "").operation(request.operation_name)
+            if operation is not None and "eventCursor" in operation.root_fields:
+                # Before every other field, so that state read after it is at least as new as the cursor.
+                await call.event_cursor()
+            found = execute_root_selection_set(executor)
+            result = await found if isawaitable(found) else found
+        except RequestError as error:
+            return Outcome({"errors": [_formatted(error, request_id)], "data": None})
+        OPERATIONS.labels(executor.operation.operation.value, "error" if result.errors else "ok").inc()
+        return Outcome(self._answer(result, request_id))
+
+    async def subscribe(
+        self, request: OperationRequest, principal: Principal | None, request_id: str
+    ) -> Outcome | AsyncIterator[dict[str, Any]]:
+        """A subscription's items; an outcome when it fails at once."""
+        call = Call(services=self._services, principal=principal, request_id=request_id)
+        executor = self._prepare(request, call)
+        if isinstance(executor, Outcome):
+            return executor
+        found = create_source_event_stream(executor)
+        source = await found if isawaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            return Outcome(self._answer(source, request_id))
+        OPERATIONS.labels("subscription", "ok").inc()
+        return self._items(request, call, source)
+
+    async def _items(self, request: OperationRequest, call: Call, source: Any) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for event in source:
+                executor = self._prepare(request, call.fresh(), root_value=event)
+                assert not isinstance(executor, Outcome)
+                found = execute_root_selection_set(executor)
+                result = await found if isawaitable(found) else found
+                yield self._answer(result, call.request_id)
+        except RequestError:
+            raise
+        except Exception as error:
+            _log.exception("subscription_failed", request_id=call.request_id)
+            raise Internal from error
+        finally:
+            await source.aclose()
+
+    def _prepare(self, request: OperationRequest, call: Call, root_value: Any = None) -> Executor | Outcome:
+        document = self._documents.read(request.query or "")
+        errors = document.errors or self._introspection_refused(document, request, call)
+        if errors or document.node is None:
+            return Outcome({"errors": [self._error(error, call.request_id) for error in errors]}, executed=False)
+        built = Executor.build(
+            self._schema,
+            document.node,
+            root_value,
+            call,
+            request.variables,
+            request.operation_name,
+            hide_suggestions=call.principal is None,
+        )
+        if isinstance(built, list):
+            return Outcome({"errors": [self._error(error, call.request_id) for error in built]}, executed=False)
+        return built
+
+    def _introspection_refused(
+        self, document: Document, request: OperationRequest, call: Call
+    ) -> list[GraphQLError]:
+        if self._anonymous_introspection or call.principal is not None:
+            return []
+        operation = document.operation(request.operation_name)
+        if operation is None or not operation.root_fields & _INTROSPECTION:
+            return []
+        return [GraphQLError("Introspection needs credentials.", original_error=Unauthenticated())]
+
+    def _answer(self, result: ExecutionResult, request_id: str) -> dict[str, Any]:
+        payload: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            payload["errors"] = [self._error(error, request_id) for error in result.errors]
+        return payload
+
+    def _error(self, error: GraphQLError, request_id: str) -> dict[str, Any]:
+        original = _root_cause(error)
+        if original is None:
+            formatted: dict[str, Any] = {
+                "message": error.message,
+                "extensions": {"code": BadRequest.code, "requestId": request_id},
+            }
+        elif isinstance(original, RequestError):
+            formatted = _formatted(original, request_id)
+        elif is_passing(original):
+            formatted = _formatted(Unavailable(), request_id)
+        else:
+            _log.error("operation_failed", request_id=request_id, path=error.path, exc_info=original)
+            formatted = _formatted(Internal(), request_id)
+        if error.locations:
+            formatted["locations"] = [{"line": one.line, "column": one.column} for one in error.locations]
+        if error.path is not None:
+            formatted["path"] = error.path
+        return formatted
+
+
+def _root_cause(error: GraphQLError) -> Exception | None:
+    """What a resolver raised; None for what graphql-core itself finds wrong with the request."""
+    cause: Exception | None = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is None and error.path is not None and error.extensions.get("code") is None:
+        # An argument that a field cannot take has a path, yet it is the request that is wrong.
+        return None
+    return cause
+
+
+def _formatted(error: RequestError, request_id: str) -> dict[str, Any]:
+    return {
+        "message": error.message,
+        "extensions": {"code": error.code, "requestId": request_id, **error.extensions},
+    }
+
+

@@ -1,0 +1,60 @@
+"""This module is where one process's services are made, started in order, and ended in the reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from gateway.keys import refresh_key, token_keys
+from gateway.settings import Settings
+from models import utcnow
+from models.database import Database
+from resolvers.call import Services
+from resolvers.credentials import Accounts
+from resolvers.heartbeats import HeartbeatIntake
+from resolvers.passwords import Passwords
+from resolvers.tokens import AccessTokens
+from subscriptions.announcer import Announcer
+from subscriptions.bus import Bus
+from subscriptions.heartbeats import HeartbeatBoard
+from subscriptions.tail import Tails
+
+
+@asynccontextmanager
+async def running_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services of ``settings``, running while the block lasts. Needs database and Redis addresses."""
+    assert settings.redis_url is not None
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_urls(), settings.pool())
+        stack.push_async_callback(database.close)
+        bus = Bus.from_url(settings.redis_url)
+        await bus.start()
+        stack.push_async_callback(bus.stop)
+        announcer = Announcer(bus)
+        announcer.start()
+        stack.push_async_callback(announcer.stop)
+        tails = Tails(database, bus)
+        await tails.start()
+        stack.push_async_callback(tails.stop)
+        intake = HeartbeatIntake(database, bus, announcer, utcnow)
+        intake.start()
+        stack.push_async_callback(intake.stop)
+        board = HeartbeatBoard(bus)
+        accounts = Accounts(
+            database,
+            announcer,
+            Passwords(),
+            AccessTokens(token_keys(settings)),
+            refresh_key(settings),
+            "demo" if settings.is_demo else "live",
+        )
+        stack.push_async_callback(accounts.close)
+        yield Services(
+            database=database,
+            announcer=announcer,
+            bus=bus,
+            tails=tails,
+            heartbeats=intake,
+            board=board,
+            accounts=accounts,
+        )

@@ -1,0 +1,170 @@
+"""This module is where the environment is read, once; everything below is handed values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.database import DatabaseUrls, PoolOptions, role_url
+from models.roles import INGEST, OWNER, PLATFORM, TAIL
+
+PREFIX = "SIGNALBOX_"
+
+
+class Profile(StrEnum):
+    """What is allowed without being asked for."""
+
+    DEMO = "demo"
+    PRODUCTION = "production"
+
+
+class LogFormat(StrEnum):
+    """How logs are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used; the message names it and what was expected."""
+
+
+CommaSeparated = Annotated[list[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """All settings. A variable is SIGNALBOX_ and the field's name; lists are separated by commas."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    profile: Profile = Profile.PRODUCTION
+    data_dir: Path = Field(Path(".signalbox"), description="Where embedded servers and demo keys keep their files.")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+
+    database_url: str | None = Field(None, description="The application's role; embedded when absent.")
+    database_owner_url: str | None = Field(None, description="The owner's role; used by migrate only.")
+    database_platform_url: str | None = None
+    database_ingest_url: str | None = None
+    database_tail_url: str | None = None
+    database_pool_size: int = Field(10, ge=1, le=200)
+    pgbouncer: bool = False
+    redis_url: str | None = Field(None, description="redis, rediss, unix, cluster; embedded when absent.")
+
+    allowed_origins: CommaSeparated = Field(default_factory=list)
+    allowed_hosts: CommaSeparated = Field(default_factory=list)
+    token_keys: CommaSeparated = Field(
+        default_factory=list, description="Ed25519 seeds, 64 hex digits each; the first signs."
+    )
+    refresh_key: str | None = Field(None, description="32 bytes as 64 hex digits; refresh tokens derive from it.")
+    graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
+    log_format: LogFormat = LogFormat.TEXT
+    worker: bool = Field(True, description="Whether serve runs a worker inside.")
+
+    body_limit_bytes: int = Field(256 * 1024, ge=1024)
+    event_retention_days: int = Field(7, ge=1)
+    event_retention_count: int = Field(1_000_000, ge=1000)
+    sockets_per_user: int = Field(10, ge=1)
+    sockets_per_tenant: int = Field(500, ge=1)
+
+    @field_validator("allowed_origins", "allowed_hosts", "token_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
+
+    @field_validator("database_url", "database_owner_url", "database_platform_url", "database_ingest_url",
+                     "database_tail_url", mode="after")
+    @classmethod
+    def _asyncpg(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
+            raise ValueError("a URL like postgresql://signalbox_app:secret@host/signalbox")
+        # Plain postgresql:// would mean another driver.
+        return f"postgresql+asyncpg://{rest}"
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        schemes = {"redis", "rediss", "unix", "memory", "cluster"}
+        if value is not None and value.partition("://")[0] not in schemes:
+            raise ValueError("a URL like redis://host:6379/0 or unix:///path")
+        return value
+
+    @field_validator("token_keys", mode="after")
+    @classmethod
+    def _seeds(cls, value: list[str]) -> list[str]:
+        for one in value:
+            _key(one)
+        return value
+
+    @field_validator("refresh_key", mode="after")
+    @classmethod
+    def _refresh(cls, value: str | None) -> str | None:
+        if value is not None:
+            _key(value)
+        return value
+
+    @model_validator(mode="after")
+    def _production(self) -> Settings:
+        if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.token_keys:
+            raise ValueError("SIGNALBOX_TOKEN_KEYS is needed in production: 64 hex digits, the first key signs")
+        return self
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is the demo profile."""
+        return self.profile is Profile.DEMO
+
+    @property
+    def shows_graphiql(self) -> bool:
+        """Whether browsers get GraphiQL."""
+        return self.is_demo if self.graphiql is None else self.graphiql
+
+    def pool(self) -> PoolOptions:
+        """How the serving role's connections are pooled."""
+        return PoolOptions(size=self.database_pool_size, pgbouncer=self.pgbouncer)
+
+    def database_urls(self) -> DatabaseUrls:
+        """Where each role connects: as set, else the application's host. Needs ``database_url``."""
+        assert self.database_url is not None
+        return DatabaseUrls(
+            app=self.database_url,
+            platform=self.database_platform_url or role_url(self.database_url, PLATFORM),
+            ingest=self.database_ingest_url or role_url(self.database_url, INGEST),
+            tail=self.database_tail_url or role_url(self.database_url, TAIL),
+        )
+
+    def owner_url(self) -> str:
+        """Where migrations connect. Needs ``database_url``."""
+        assert self.database_url is not None
+        return self.database_owner_url or role_url(self.database_url, OWNER)
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ValueError("64 hex digits (32 bytes)")
+    return key
+
+
+def load(**given: Any) -> Settings:
+    """The settings, with what the command line says on top. Raises SettingsError with one line per bad variable."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_problem(one) for one in error.errors())) from error
+
+
+def _problem(one: Any) -> str:
+    name = f"{PREFIX}{one['loc'][0]}".upper() + ": " if one["loc"] else ""
+    return f"{name}{one['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,105 @@
+"""This module is where agents get their places: one active assignment per workspace, all earlier ones kept."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from models import Agent, AgentAssignment, AssignmentStatus, EventTopic, Workspace, WorkspaceStatus
+from models.errors import Refusal, RefusalCode, not_found
+from resolvers.call import Call
+from resolvers.registry import record
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import prose
+
+
+async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replace: bool = False) -> Workspace:
+    """Put an agent into a workspace, moving it from where it was. Commits.
+
+    Raises NOT_FOUND, ILLEGAL_TRANSITION for a removed workspace, and CONFLICT when another agent is there and
+    ``replace`` is false. Assigning the agent that is there already changes nothing.
+    """
+    async with call.work() as work:
+        workspace, agent = await _both(work, workspace_id, agent_id)
+        if agent.workspace_id == workspace_id:
+            return workspace
+        before = workspace.facets()
+        present = await _active(work, workspace_id)
+        if present is not None and not replace:
+            raise Refusal(
+                RefusalCode.CONFLICT,
+                "Another agent is there; say replace to take its place.",
+                field=("input", "agentId"),
+                current=workspace,
+            )
+        kind, structure = "agent.assigned", "AGENT_ASSIGNED"
+        if present is not None:
+            await _leave(work, present, AssignmentStatus.REPLACED, "model_replaced")
+            kind, structure = "agent.replaced", "AGENT_REPLACED"
+        if agent.workspace_id is not None and (old := await _active(work, agent.workspace_id)) is not None:
+            old.end(AssignmentStatus.REMOVED, work.now, "moved")
+            kind, structure = "agent.moved", "AGENT_MOVED"
+        await work.session.flush()
+        agent.workspace_id = workspace_id
+        work.add(AgentAssignment(workspace_id=workspace_id, agent_id=agent_id, model=agent.model))
+        record(
+            work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id
+        )
+    return workspace
+
+
+async def unassign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, reason: str | None = None) -> Workspace:
+    """Take an agent out of a workspace. Raises NOT_FOUND when it is not there. Commits."""
+    why = prose(reason, 1000, "reason") if reason is not None else "manual_removal"
+    async with call.work() as work:
+        workspace, _ = await _both(work, workspace_id, agent_id)
+        before = workspace.facets()
+        present = await _active(work, workspace_id)
+        if present is None or present.agent_id != agent_id:
+            raise not_found("assignment", "input", "agentId")
+        await _leave(work, present, AssignmentStatus.REMOVED, why)
+        record(
+            work,
+            workspace,
+            "agent.unassigned",
+            before,
+            structure="AGENT_REMOVED",
+            topic=EventTopic.STRUCTURE,
+            agent_id=agent_id,
+        )
+    return workspace
+
+
+async def _both(work: UnitOfWork, workspace_id: UUID, agent_id: UUID) -> tuple[Workspace, Agent]:
+    workspace = await work.locked(Workspace, workspace_id, "input", "workspaceId")
+    agent = await work.locked(Agent, agent_id, "input", "agentId")
+    if workspace.status is WorkspaceStatus.REMOVED:
+        raise Refusal(
+            RefusalCode.ILLEGAL_TRANSITION,
+            "A removed workspace takes no agents.",
+            field=("input", "workspaceId"),
+            current=workspace,
+        )
+    return workspace, agent
+
+
+async def _active(work: UnitOfWork, workspace_id: UUID) -> AgentAssignment | None:
+    found: AgentAssignment | None = await work.session.scalar(
+        select(AgentAssignment).where(
+            AgentAssignment.tenant_id == work.tenant_id,
+            AgentAssignment.workspace_id == workspace_id,
+            AgentAssignment.status == AssignmentStatus.ACTIVE,
+        )
+    )
+    return found
+
+
+async def _leave(work: UnitOfWork, assignment: AgentAssignment, status: AssignmentStatus, reason: str) -> None:
+    assignment.end(status, work.now, reason)
+    if assignment.agent_id is not None:
+        agent = await work.session.scalar(
+            select(Agent).where(Agent.tenant_id == work.tenant_id, Agent.id == assignment.agent_id)
+        )
+        if agent is not None and agent.workspace_id == assignment.workspace_id:
+            agent.workspace_id = None

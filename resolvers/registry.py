@@ -1,0 +1,340 @@
+"""This module is where the fleet's places are managed: created, moved, registered, told what to do, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict, Unpack
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+
+from dataloaders.base import by_id
+from dataloaders.heartbeats import Beat
+from dataloaders.registry import line_of, tree_of
+from models import AgentAssignment, ApiKey, AssignmentStatus, EventTopic, Scope, Workspace, WorkspaceCommand
+from models import WorkspaceStatus as Status
+from models.errors import Refusal, RefusalCode, not_found
+from resolvers.call import Call
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import document, line, prose, web_address, within
+from subscriptions.log import Envelope
+
+NAME_LIMIT: Final = 255
+ROLE_LIMIT: Final = 1000
+CARD_LIMIT_BYTES: Final = 65_536
+
+_TOLD: Final = {
+    WorkspaceCommand.PAUSE: ("workspace.paused", "WORKSPACE_PAUSED"),
+    WorkspaceCommand.RESUME: ("workspace.resumed", "WORKSPACE_PROVISIONING"),
+    WorkspaceCommand.HIBERNATE: ("workspace.hibernated", "WORKSPACE_HIBERNATED"),
+    WorkspaceCommand.RESTART: ("workspace.restarted", "WORKSPACE_PROVISIONING"),
+}
+
+
+class WorkspaceChanges(TypedDict, total=False):
+    """What an update may say; absent stays, None clears."""
+
+    name: str
+    role: str | None
+    tier: int
+    url: str | None
+    agent_card: dict[str, Any] | None
+    max_concurrent_tasks: int
+    forwarded_to_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a registration answers; ``token`` only the first time."""
+
+    workspace: Workspace
+    token: str | None
+    lease_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The workspaces that were removed, the asked one first."""
+
+    removed: Sequence[Workspace]
+
+
+def record(
+    work: UnitOfWork,
+    workspace: Workspace,
+    kind: str,
+    before: dict[str, Any] | None,
+    *,
+    structure: str | None = None,
+    topic: EventTopic = EventTopic.REGISTRY,
+    payload: dict[str, Any] | None = None,
+    agent_id: UUID | None = None,
+    target_id: UUID | None = None,
+) -> None:
+    """Tell of a workspace's change; ``before`` are its facets as they were, None when it is new."""
+    work.record(
+        Envelope(
+            topic=topic,
+            kind=kind,
+            entity_type=Workspace.__typeid__,
+            entity_id=workspace.id,
+            required_scope=Scope.WORKSPACES_READ,
+            workspace_id=workspace.id,
+            before=before,
+            after=workspace.facets(),
+            payload=payload or {},
+            structure=structure,
+            agent_id=agent_id,
+            target_id=target_id,
+        )
+    )
+
+
+async def create_workspace(
+    call: Call, *, name: str, role: str | None = None, tier: int | None = None, parent_id: UUID | None = None
+) -> Workspace:
+    """A new place that waits for its agent. Raises INVALID, NOT_FOUND. Commits."""
+    workspace = Workspace(
+        name=line(name, NAME_LIMIT, "name"),
+        role=prose(role, ROLE_LIMIT, "role") if role is not None else None,
+        tier=within(tier, 1, 4, "tier") if tier is not None else 2,
+        parent_id=parent_id,
+    )
+    async with call.work() as work:
+        if parent_id is not None:
+            await _parent(work, parent_id)
+        work.add(workspace)
+        await work.session.flush()
+        record(work, workspace, "workspace.created", None, structure="WORKSPACE_AWAITING_AGENT")
+    return workspace
+
+
+async def update_workspace(
+    call: Call, *, id: UUID, expected_version: int, **changes: Unpack[WorkspaceChanges]
+) -> Workspace:
+    """Change what an operator may change. Raises INVALID, NOT_FOUND, CONFLICT. Commits."""
+    cleaned = _cleaned(changes)
+    async with call.work() as work:
+        workspace = await _present(work, id, expected_version)
+        target = cleaned.get("forwarded_to")
+        if target is not None:
+            await _forward(work, workspace, target)
+        before = workspace.facets()
+        changed = sorted(name for name, value in cleaned.items() if getattr(workspace, name) != value)
+        for name in changed:
+            setattr(workspace, name, cleaned[name])
+        if changed:
+            card = {"structure": "AGENT_CARD_UPDATED"} if "agent_card" in changed else {}
+            record(work, workspace, "workspace.updated", before, payload={"changed": changed}, **card)
+    return workspace
+
+
+async def change_workspace_state(
+    call: Call, *, id: UUID, command: WorkspaceCommand, expected_version: int | None = None
+) -> Workspace:
+    """Pause, resume, hibernate or restart. Raises NOT_FOUND, CONFLICT, ILLEGAL_TRANSITION. Commits."""
+    kind, structure = _TOLD[command]
+    async with call.work() as work:
+        workspace = await work.locked(Workspace, id, expected_version=expected_version)
+        before = workspace.facets()
+        workspace.obey(command, work.now)
+        record(work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE)
+    return workspace
+
+
+async def register_workspace(
+    call: Call, *, id: UUID, url: str | None = None, agent_card: Any = None
+) -> Registered:
+    """Take a runtime in and fence the one before it; the first time, hand out the machine token. Commits.
+
+    A workspace's token registers its own workspace only: any other id is NOT_FOUND, like one that never was.
+    """
+    if call.who.workspace_id not in (None, id):
+        raise not_found("workspace", "input", "id")
+    address = web_address(url, "url") if url is not None else None
+    card = document(agent_card, CARD_LIMIT_BYTES, "agentCard") if agent_card is not None else None
+    async with call.work() as work:
+        workspace = await work.locked(Workspace, id)
+        before = workspace.facets()
+        workspace.register(work.now, url=address, agent_card=card)
+        has_token = await work.session.scalar(
+            select(ApiKey.id)
+            .where(ApiKey.tenant_id == work.tenant_id, ApiKey.workspace_id == id, ApiKey.revoked_at.is_(None))
+            .limit(1)
+        )
+        token = None
+        if has_token is None:
+            _, token = await call.services.accounts.issue_workspace_token(work, workspace, call.who)
+        record(
+            work,
+            workspace,
+            "workspace.registered",
+            before,
+            structure="WORKSPACE_ONLINE",
+            payload={"lease_epoch": workspace.lease_epoch},
+        )
+    return Registered(workspace, token, workspace.lease_epoch)
+
+
+async def issue_workspace_token(call: Call, *, id: UUID) -> Registered:
+    """A new machine token; the old one dies and the lease rises, so its holder is fenced. Commits."""
+    async with call.work() as work:
+        workspace = await _present(work, id)
+        before = workspace.facets()
+        workspace.lease_epoch += 1
+        _, token = await call.services.accounts.issue_workspace_token(work, workspace, call.who)
+        record(
+            work,
+            workspace,
+            "workspace.token_issued",
+            before,
+            topic=EventTopic.SECURITY,
+            payload={"lease_epoch": workspace.lease_epoch},
+        )
+    return Registered(workspace, token, workspace.lease_epoch)
+
+
+async def move_workspace(
+    call: Call, *, id: UUID, parent_id: UUID | None = None, expected_version: int | None = None
+) -> Workspace:
+    """Put a workspace under another parent, or at the root. Raises NOT_FOUND, CONFLICT, CYCLE. Commits."""
+    async with call.work() as work:
+        await _lock_structure(work)
+        workspace = await _present(work, id, expected_version)
+        if parent_id is not None:
+            await _parent(work, parent_id)
+            if id in await line_of(work.session, parent_id):
+                raise Refusal(
+                    RefusalCode.CYCLE,
+                    "A workspace cannot move below itself.",
+                    field=("input", "parentId"),
+                    current=workspace,
+                )
+        if workspace.parent_id != parent_id:
+            before = workspace.facets()
+            workspace.parent_id = parent_id
+            record(
+                work,
+                workspace,
+                "workspace.moved",
+                before,
+                structure="WORKSPACE_MOVED",
+                topic=EventTopic.STRUCTURE,
+                target_id=parent_id,
+            )
+    return workspace
+
+
+async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = False) -> Removed:
+    """End a workspace, its assignments and tokens; with its descendants where asked for. Commits.
+
+    Raises NOT_FOUND, and CONFLICT when it has children and ``include_descendants`` is false.
+    """
+    async with call.work() as work:
+        await _lock_structure(work)
+        workspace = await _present(work, id)
+        ids = await tree_of(work.session, id)
+        if len(ids) > 1 and not include_descendants:
+            raise Refusal(
+                RefusalCode.CONFLICT,
+                "It has children; say includeDescendants to remove them too.",
+                field=("input", "includeDescendants"),
+                current=workspace,
+            )
+        rows = await _all_locked(work, ids)
+        for row in rows:
+            before = row.facets()
+            row.remove()
+            record(
+                work, row, "workspace.removed", before, structure="WORKSPACE_REMOVED", topic=EventTopic.STRUCTURE
+            )
+        await _end_of(work, ids)
+    return Removed(rows)
+
+
+async def _end_of(work: UnitOfWork, ids: list[UUID]) -> None:
+    mine = AgentAssignment.tenant_id == work.tenant_id, AgentAssignment.workspace_id.in_(ids)
+    await work.session.execute(
+        update(AgentAssignment)
+        .where(*mine, AgentAssignment.status == AssignmentStatus.ACTIVE)
+        .values(status=AssignmentStatus.REMOVED, removed_at=work.now, removal_reason="workspace_removed")
+    )
+    await work.session.execute(
+        update(ApiKey)
+        .where(ApiKey.tenant_id == work.tenant_id, ApiKey.workspace_id.in_(ids), ApiKey.revoked_at.is_(None))
+        .values(revoked_at=work.now)
+    )
+
+
+async def _all_locked(work: UnitOfWork, ids: list[UUID]) -> list[Workspace]:
+    # By id, the order everyone locks in; then parents before children, the order the tree was read in.
+    found = await work.session.scalars(
+        select(Workspace)
+        .where(Workspace.tenant_id == work.tenant_id, Workspace.id.in_(ids))
+        .order_by(Workspace.id)
+        .with_for_update(key_share=True)
+    )
+    by_id = {row.id: row for row in found}
+    return [by_id[one] for one in ids]
+
+
+async def _lock_structure(work: UnitOfWork) -> None:
+    # Two moves that each look harmless can close a cycle together, so a tenant's tree changes one at a time.
+    await work.session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"structure:{work.tenant_id}", 0)))
+    )
+
+
+async def _present(work: UnitOfWork, id: UUID, expected_version: int | None = None) -> Workspace:
+    workspace = await work.locked(Workspace, id, expected_version=expected_version)
+    if workspace.status is Status.REMOVED:
+        raise Refusal(
+            RefusalCode.ILLEGAL_TRANSITION,
+            "A removed workspace cannot be changed.",
+            field=("input", "id"),
+            current=workspace,
+        )
+    return workspace
+
+
+async def _parent(work: UnitOfWork, parent_id: UUID) -> Workspace:
+    parent = await work.locked(Workspace, parent_id, "input", "parentId", what="parent workspace")
+    if parent.status is Status.REMOVED:
+        raise not_found("parent workspace", "input", "parentId")
+    return parent
+
+
+async def _forward(work: UnitOfWork, workspace: Workspace, target_id: UUID) -> None:
+    if target_id == workspace.id:
+        raise Refusal(RefusalCode.CYCLE, "It cannot forward to itself.", field=("input", "forwardedToId"))
+    await work.locked(Workspace, target_id, "input", "forwardedToId", what="workspace")
+
+
+def _cleaned(changes: WorkspaceChanges) -> dict[str, Any]:
+    cleaned: dict[str, Any] = dict(changes)
+    if "name" in cleaned:
+        cleaned["name"] = line(cleaned["name"] or "", NAME_LIMIT, "name")
+    if cleaned.get("role") is not None:
+        cleaned["role"] = prose(cleaned["role"], ROLE_LIMIT, "role")
+    if "tier" in cleaned:
+        cleaned["tier"] = within(cleaned["tier"] or 0, 1, 4, "tier")
+    if cleaned.get("url") is not None:
+        cleaned["url"] = web_address(cleaned["url"], "url")
+    if cleaned.get("agent_card") is not None:
+        cleaned["agent_card"] = document(cleaned["agent_card"], CARD_LIMIT_BYTES, "agentCard")
+    if "max_concurrent_tasks" in cleaned:
+        cleaned["max_concurrent_tasks"] = within(cleaned["max_concurrent_tasks"] or 0, 1, 10_000, "maxConcurrentTasks")
+    if "forwarded_to_id" in cleaned:
+        cleaned["forwarded_to"] = cleaned.pop("forwarded_to_id")
+    return cleaned
+
+
+async def report_heartbeat(call: Call, *, workspace_id: UUID, **said: Any) -> Workspace:
+    """Take a beat in with its batch and answer the workspace as it is now. Raises INVALID, NOT_FOUND, FENCED."""
+    if call.who.workspace_id not in (None, workspace_id):
+        raise not_found("workspace", "input", "workspaceId")
+    beat = Beat(tenant_id=call.tenant_id, workspace_id=workspace_id, **said)
+    await call.services.heartbeats.report(beat)
+    workspace: Workspace = await call.load(by_id(Workspace), workspace_id)
+    return workspace

@@ -1,0 +1,112 @@
+"""This module is where the schema is put together, and refused while a field demands nothing or says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinition
+from strawberry.types.lazy_type import LazyType
+
+from schema.activity import ActivityQueries
+from schema.agents import AgentQueries
+from schema.common import SCALARS
+from schema.credentials import CredentialMutations, CredentialQueries
+from schema.declare import Declared, Nodes, NodeType
+from schema.registry import RegistryMutations, RegistryQueries
+from schema.tenants import TenantMutations, TenantQueries
+from schema.users import UserMutations, UserQueries
+from schema.workspace_streams import RegistrySubscriptions
+
+
+@strawberry.type(description="What can be read.")
+class Query(ActivityQueries, CredentialQueries, TenantQueries, UserQueries, AgentQueries, RegistryQueries):
+    """Root of queries."""
+
+
+@strawberry.type(
+    description="Payloads are nullable so that one refused field does not empty its siblings. On CONFLICT, "
+    "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
+)
+class Mutation(CredentialMutations, TenantMutations, UserMutations, RegistryMutations):
+    """Root of mutations."""
+
+
+@strawberry.type(description="What can be watched.")
+class Subscription(RegistrySubscriptions):
+    """Root of subscriptions."""
+
+
+class SchemaError(Exception):
+    """The schema is not fit to be served."""
+
+
+@cache
+def build() -> strawberry.Schema:
+    """The schema. Raises SchemaError when a field lacks its scope, its cost or its description."""
+    schema = strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[node.graphql_type for node in Nodes.by_prefix.values()],
+        config=StrawberryConfig(scalar_map=SCALARS),
+    )
+    problems = [problem for definition in definitions(schema) for problem in _finish(definition)]
+    if problems:
+        raise SchemaError("; ".join(sorted(problems)))
+    return schema
+
+
+def core(schema: strawberry.Schema) -> GraphQLSchema:
+    """graphql-core's own form of the schema."""
+    return schema._schema
+
+
+def definitions(schema: strawberry.Schema) -> Iterator[StrawberryObjectDefinition]:
+    """Every object and interface type."""
+    for concrete in schema.schema_converter.type_map.values():
+        definition = concrete.definition
+        if isinstance(definition, StrawberryObjectDefinition) and not definition.is_input:
+            yield definition
+
+
+def _finish(definition: StrawberryObjectDefinition) -> Iterator[str]:
+    """Give each edge the scope of the type it leads to; name what is missing."""
+    type_scope = Nodes.scopes.get(_origin(definition))
+    for one in definition.fields:
+        where = f"{definition.name}.{one.python_name}"
+        if not isinstance(one, Declared):
+            yield f"{where} is not declared"
+            continue
+        if not one.description:
+            yield f"{where} has no description"
+        # Inside a page the edge was checked at the page's own field, once for all of its rows.
+        target = None if definition.concrete_of is not None else _target(one.type)
+        if target is not None:
+            scope = one.spec.scope if one.spec.scope is not None else target.scope
+            one.metadata = {**one.metadata, "spec": replace(one.spec, scope=scope, target=target)}
+        if one.spec.scope is None and type_scope is None:
+            yield f"{where} demands no scope"
+
+
+def _origin(definition: StrawberryObjectDefinition) -> type:
+    generic = definition.concrete_of
+    return generic.origin if generic is not None else definition.origin
+
+
+def _target(kind: Any) -> NodeType | None:
+    """The node type a field leads to, through lists, nulls and pages."""
+    while isinstance(kind, StrawberryContainer):
+        kind = kind.of_type
+    if isinstance(kind, LazyType):
+        kind = kind.resolve_type()
+    definition = getattr(kind, "__strawberry_definition__", None)
+    if definition is not None and definition.type_var_map:
+        return next(filter(None, (_target(one) for one in definition.type_var_map.values())), None)
+    return next((node for node in Nodes.by_prefix.values() if node.graphql_type is kind), None)
+

@@ -1,0 +1,90 @@
+"""This module is where a use case becomes a mutation: input in, payload with object and userErrors out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from strawberry.types.base import get_object_definition
+
+from models import Scope
+from models.errors import Refusal
+from models.ids import decode
+from resolvers.call import Call
+from resolvers.idempotency import Claim, Replay
+from schema.common import UserError
+from schema.declare import Argument, Nodes, column, computed, part
+from schema.inputs import given
+
+UseCase = Callable[..., Awaitable[Any]]
+
+
+def payload(description: str) -> Callable[[type], Any]:
+    """Make a class a mutation's payload; its first field holds the changed object."""
+    return part(description)
+
+
+def user_errors() -> Any:
+    """The field every payload ends with."""
+    return column("Why nothing was changed; empty when it was.")
+
+
+class Answer:
+    """What a payload's fields are read from: the use case's result, or what was refused."""
+
+    def __init__(self, fields: list[str], result: Any, refusals: list[Refusal]) -> None:
+        self.user_errors: list[Refusal] = refusals
+        self.principal = getattr(result, "principal", None)
+        for name in fields:
+            single = len(fields) == 1
+            setattr(self, name, result if single or result is None else getattr(result, name, None))
+
+
+def command(
+    use_case: UseCase,
+    description: str,
+    *,
+    input: type,
+    payload: type,
+    scope: Scope,
+    keep_null: bool = False,
+    cost: int = 10,
+) -> Any:
+    """A mutation that runs ``use_case(call, **input)``; ``keep_null`` for updates, where null clears."""
+    fields = [one.python_name for one in get_object_definition(payload, strict=True).fields]
+    fields.remove("user_errors")
+
+    async def run(_: Any, call: Call, input: Any) -> Answer:
+        said = given(input, keep_null=keep_null)
+        # An operation's mutations run one after the other, each under its own key and with nothing loaded yet.
+        mine = call.fresh()
+        try:
+            key = said.pop("idempotency_key", None)
+            if key is not None:
+                mine.claim = Claim.of(call.who.key, use_case.__name__, key, said)
+            return Answer(fields, await use_case(mine, **said), [])
+        except Replay as replay:
+            return Answer(fields, await _again(mine, replay), [])
+        except Refusal as refusal:
+            return _refused(fields, refusal)
+
+    return computed(run, description, [Argument("input", input, "What to do.")], scope=scope, cost=cost)
+
+
+def _refused(fields: list[str], refusal: Refusal) -> Answer:
+    answer = Answer(fields, None, [refusal])
+    if refusal.current is not None:
+        setattr(answer, fields[0], refusal.current)
+    elif fields == ["removed"]:
+        answer.removed = []  # type: ignore[attr-defined]
+    return answer
+
+
+async def _again(call: Call, replay: Replay) -> Any:
+    prefix, row_id = decode(replay.ids[0])
+    kind = Nodes.by_prefix[prefix]
+    call.require(kind.scope)
+    return await call.load(kind.batch, row_id)
+
+
+__all__ = ["Answer", "UserError", "command", "payload", "user_errors"]

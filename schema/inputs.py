@@ -1,0 +1,49 @@
+"""This module is where inputs are declared and turned into what use cases take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import strawberry
+
+from models.ids import parse
+from strawberry.types.base import get_object_definition
+
+
+def required(description: str, *, of: str | None = None) -> Any:
+    """An input field that must be given; ``of`` names the TypeID prefix of an id."""
+    return strawberry.field(description=description, metadata={"of": of})
+
+
+def optional(description: str, *, of: str | None = None) -> Any:
+    """An input field that may be absent."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"of": of})
+
+
+def form(description: str) -> Callable[[type], Any]:
+    """Make a class a GraphQL input."""
+    return lambda cls: strawberry.input(cls, description=description)
+
+
+def given(value: Any, *, keep_null: bool = False) -> dict[str, Any]:
+    """What the caller said, by python name; ids as uuids (NIL for what is none), nested inputs as dicts.
+
+    Null reads as absent unless ``keep_null``: in updates null clears the field.
+    """
+    definition = get_object_definition(type(value), strict=True)
+    said: dict[str, Any] = {}
+    for one in definition.fields:
+        item = getattr(value, one.python_name)
+        if item is strawberry.UNSET or (item is None and not keep_null):
+            continue
+        said[one.python_name] = _plain(item, one.metadata.get("of"), keep_null)
+    return said
+
+
+def _plain(item: Any, of: str | None, keep_null: bool) -> Any:
+    if isinstance(item, list):
+        return [_plain(one, of, keep_null) for one in item]
+    if get_object_definition(type(item)) is not None:
+        return given(item, keep_null=keep_null)
+    return parse(item, of) if of is not None and item is not None else item

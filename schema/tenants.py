@@ -1,0 +1,138 @@
+"""This module is where tenants are seen from outside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from strawberry import ID
+
+import models
+from dataloaders.agents import agents
+from dataloaders.base import by_id
+from dataloaders.registry import workspaces
+from dataloaders.tenants import tenants
+from dataloaders.users import users
+from models import Scope, TenantPlan, TenantStatus
+from models.errors import Forbidden
+from models.ids import parse
+from resolvers import tenants as use_cases
+from resolvers.call import Call
+from schema.agents import Agent, AgentFilter, AgentOrder
+from schema.commands import UserError, command, payload, user_errors
+from schema.common import JSON, Connection, Node, connection
+from schema.declare import Argument, column, computed, describe, node, root_fields
+from schema.inputs import form, optional, required
+from schema.registry import Workspace, WorkspaceFilter, WorkspaceOrder
+from schema.users import User, UserFilter, UserOrder
+
+describe(
+    TenantPlan, "What a tenant pays for.", FREE="Nothing.", PRO="The usual.", ENTERPRISE="The whole, with support."
+)
+describe(
+    TenantStatus,
+    "Whether a tenant is served.",
+    ACTIVE="It is.",
+    SUSPENDED="Not for now; its requests are refused.",
+    CANCELLED="Not any more.",
+)
+
+
+def _of_caller(row: models.Tenant, call: Call) -> dict[str, Any]:
+    # Lists are read under the caller's tenant; another tenant's row must not show the caller's lists as its own.
+    if row.id != call.tenant_id:
+        raise Forbidden("Name the tenant in X-Signalbox-Tenant to read inside it.")
+    return {}
+
+
+@node(models.Tenant, "A customer.", scope=Scope.TENANTS_READ)
+class Tenant(Node):
+    """GraphQL type of models.Tenant."""
+
+    name: str = column("What people call it.")
+    slug: str = column("Its name in addresses and at sign-in.")
+    contact_email: str | None = column("Whom to write to.", scope=Scope.TENANTS_WRITE)
+    plan: TenantPlan = column("What it pays for.")
+    status: TenantStatus = column("Whether it is served.")
+    settings: JSON | None = column("What its administrators set.", scope=Scope.TENANTS_WRITE)
+    limits: JSON | None = column("What its plan allows.", scope=Scope.TENANTS_WRITE)
+    created_at: datetime = column("When it was created.")
+    updated_at: datetime = column("When it last changed.")
+    users: Connection[User] | None = connection(
+        users, "Its users.", filter=UserFilter, order=UserOrder, scope=Scope.USERS_READ, narrow=_of_caller
+    )
+    agents: Connection[Agent] | None = connection(
+        agents, "Its agents.", filter=AgentFilter, order=AgentOrder, narrow=_of_caller
+    )
+    workspaces: Connection[Workspace] | None = connection(
+        workspaces, "Its workspaces.", filter=WorkspaceFilter, order=WorkspaceOrder, narrow=_of_caller
+    )
+
+
+@form("A new tenant.")
+class CreateTenantInput:
+    """Input of createTenant."""
+
+    name: str = required("What people call it.")
+    slug: str = required("Lower-case letters, digits and single hyphens; at most 63 characters.")
+    contact_email: str | None = optional("Whom to write to.")
+    plan: TenantPlan | None = optional("FREE when absent.")
+    settings: JSON | None = optional("What its administrators set.")
+    limits: JSON | None = optional("What its plan allows.")
+    idempotency_key: str | None = optional("Makes a retry safe for 24 hours; at most 255 characters.")
+
+
+@form("Changes of a tenant; absent stays, null clears.")
+class UpdateTenantInput:
+    """Input of updateTenant."""
+
+    id: ID = required("Which one.", of="tenant")
+    name: str | None = optional("What people call it.")
+    contact_email: str | None = optional("Whom to write to.")
+    plan: TenantPlan | None = optional("What it pays for; platform administrators only.")
+    status: TenantStatus | None = optional("Whether it is served; platform administrators only.")
+    settings: JSON | None = optional("What its administrators set.")
+    limits: JSON | None = optional("What its plan allows; platform administrators only.")
+
+
+@payload("A tenant after a change.")
+class TenantPayload:
+    """Payload of tenant mutations."""
+
+    tenant: Tenant | None = column("The tenant as it is now.")
+    user_errors: list[UserError] = user_errors()
+
+
+def _tenant(_: Any, call: Call, id: str | None = None) -> Any:
+    return call.load(by_id(models.Tenant), call.tenant_id if id is None else parse(id, "tenant"))
+
+
+@root_fields
+class TenantQueries:
+    """Root fields over tenants."""
+
+    tenant: Tenant | None = computed(
+        _tenant, "The caller's own tenant when id is omitted.", [Argument("id", ID | None, "Its TypeID.")]
+    )
+    tenants: Connection[Tenant] | None = connection(tenants, "Platform administrators only.", scope=Scope.PLATFORM_ADMIN)
+
+
+@root_fields
+class TenantMutations:
+    """What can be done to tenants."""
+
+    create_tenant: TenantPayload | None = command(
+        use_cases.create_tenant,
+        "Platform administrators only.",
+        input=CreateTenantInput,
+        payload=TenantPayload,
+        scope=Scope.PLATFORM_ADMIN,
+    )
+    update_tenant: TenantPayload | None = command(
+        use_cases.update_tenant,
+        "Changes a tenant.",
+        input=UpdateTenantInput,
+        payload=TenantPayload,
+        scope=Scope.TENANTS_WRITE,
+        keep_null=True,
+    )

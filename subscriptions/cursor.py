@@ -1,0 +1,48 @@
+"""This module is where a place in a tenant's log is written down: which database, which seq."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from models.database import Database
+
+_PLACE = struct.Struct(">8sq")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A seq of the database that ``epoch`` names. Carries no authority: the tenant comes from the credentials."""
+
+    epoch: bytes
+    seq: int
+
+    def encode(self) -> str:
+        """The opaque text clients keep."""
+        return base64.urlsafe_b64encode(_PLACE.pack(self.epoch, self.seq)).rstrip(b"=").decode()
+
+    @classmethod
+    def decode(cls, value: str) -> Cursor | None:
+        """The cursor, or None for text that is none; a seq below 0 is none either."""
+        try:
+            raw = base64.b64decode(value.encode("ascii") + b"==", altchars=b"-_", validate=True)
+            epoch, seq = _PLACE.unpack(raw)
+        except (ValueError, binascii.Error, struct.error):
+            return None
+        return cls(epoch, seq) if seq >= 0 else None
+
+
+async def read_epoch(database: Database) -> bytes:
+    """8 bytes that change when the database is another one, was promoted, or was restored (``new-epoch``)."""
+    statement = text(
+        "SELECT (SELECT system_identifier FROM pg_control_system())::text || ':' || "
+        "(SELECT timeline_id FROM pg_control_checkpoint())::text || ':' || (SELECT marker FROM stream_epoch)"
+    )
+    async with database.connection(database.tail) as connection:
+        identity = await connection.scalar(statement)
+    return hashlib.sha256(str(identity).encode()).digest()[:8]

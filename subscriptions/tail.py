@@ -1,0 +1,193 @@
+"""This module is where a process follows tenants' logs: one reader and one bounded ring per tenant.
+
+The reader is woken by Redis (a hint that may be lost or forged), by a new follower, and by a sweep that asks for
+all followed tenants in one statement. Followers own a cursor; they read the ring, and the database behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from models import Event, StreamFloor, TenantStream
+from models.database import Database
+from models.errors import Unavailable
+from subscriptions.bus import GAP, Bus
+from subscriptions.channels import all_events_channels, decode_wakeup
+from subscriptions.cursor import read_epoch
+
+RING_EVENTS: Final = 4096
+BATCH: Final = 200
+SWEEP_SECONDS: Final = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Tail:
+    """One tenant's log as this process has read it: the head and the newest events."""
+
+    def __init__(self, database: Database, tenant_id: UUID, head: int) -> None:
+        self.tenant_id = tenant_id
+        self.head = head
+        self.followers = 0
+        self._database = database
+        self._ring: deque[Event] = deque(maxlen=RING_EVENTS)
+        self._wanted = asyncio.Event()
+        self._grown = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read when woken."""
+        self._task = asyncio.create_task(self._run(), name=f"tail {self.tenant_id}")
+
+    async def stop(self) -> None:
+        """End the reader."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There may be more; read soon."""
+        self._wanted.set()
+
+    async def after(self, seq: int) -> list[Event]:
+        """The next events behind ``seq``, at least one, at most 200; waits for them. Raises Unavailable."""
+        while self.head <= seq:
+            grown = self._grown
+            await grown.wait()
+        if self._ring and self._ring[0].seq <= seq + 1:
+            start = seq + 1 - self._ring[0].seq
+            return [self._ring[i] for i in range(start, min(start + BATCH, len(self._ring)))]
+        return await read_after(self._database, self.tenant_id, seq)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                while events := await read_after(self._database, self.tenant_id, self.head):
+                    self._take(events)
+            except Unavailable:
+                # The sweep wakes us again; a database that is away must not end the reader.
+                _log.warning("tail of a tenant could not be read; the sweep will try again")
+
+    def _take(self, events: Sequence[Event]) -> None:
+        self._ring.extend(events)
+        self.head = events[-1].seq
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+
+class Tails:
+    """The tails of one process: made for the first follower of a tenant, ended with the last."""
+
+    def __init__(self, database: Database, bus: Bus, sweep_seconds: float = SWEEP_SECONDS) -> None:
+        self._database = database
+        self._bus = bus
+        self._sweep_seconds = sweep_seconds
+        self._tails: dict[UUID, Tail] = {}
+        self._opening: dict[UUID, asyncio.Lock] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._epoch: bytes | None = None
+
+    async def start(self) -> None:
+        """Listen and sweep in the background."""
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="tails listener"),
+            asyncio.create_task(self._sweep(), name="tails sweep"),
+        ]
+
+    async def stop(self) -> None:
+        """End every task."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(tail.stop() for tail in self._tails.values()))
+        self._tails.clear()
+
+    async def epoch(self) -> bytes:
+        """The database's epoch, read once. Raises Unavailable."""
+        if self._epoch is None:
+            self._epoch = await read_epoch(self._database)
+        return self._epoch
+
+    async def bounds(self, tenant_id: UUID) -> tuple[int, int]:
+        """Floor and head of the tenant's log, as the database has them now. Raises Unavailable."""
+        async with self._database.session(tenant_id) as session:
+            row = (
+                await session.execute(
+                    select(StreamFloor.low_water, TenantStream.seq).where(
+                        StreamFloor.tenant_id == tenant_id, TenantStream.tenant_id == tenant_id
+                    )
+                )
+            ).one()
+        return int(row[0]), int(row[1])
+
+    @asynccontextmanager
+    async def follow(self, tenant_id: UUID) -> AsyncIterator[Tail]:
+        """The tenant's tail while the block lasts. Raises Unavailable."""
+        lock = self._opening.setdefault(tenant_id, asyncio.Lock())
+        async with lock:
+            tail = self._tails.get(tenant_id)
+            if tail is None:
+                _, head = await self.bounds(tenant_id)
+                tail = self._tails[tenant_id] = Tail(self._database, tenant_id, head)
+                tail.start()
+            tail.followers += 1
+        tail.wake()
+        try:
+            yield tail
+        finally:
+            tail.followers -= 1
+            if tail.followers == 0 and self._tails.get(tenant_id) is tail:
+                del self._tails[tenant_id]
+                self._opening.pop(tenant_id, None)
+                await tail.stop()
+
+    async def _listen(self) -> None:
+        async with self._bus.subscribe(*all_events_channels()) as messages:
+            async for message in messages:
+                if message is GAP:
+                    for tail in list(self._tails.values()):
+                        tail.wake()
+                    continue
+                wakeup = decode_wakeup(message.data)
+                if wakeup is None:
+                    continue
+                tail_or_none = self._tails.get(wakeup[0])
+                if tail_or_none is not None and wakeup[1] > tail_or_none.head:
+                    tail_or_none.wake()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_seconds)
+            if self._tails:
+                with contextlib.suppress(Unavailable):
+                    await self._compare_heads()
+
+    async def _compare_heads(self) -> None:
+        statement = select(TenantStream.tenant_id, TenantStream.seq).where(
+            TenantStream.tenant_id == func.any(list(self._tails))
+        )
+        async with self._database.connection(self._database.tail) as connection:
+            for tenant_id, seq in await connection.execute(statement):
+                tail = self._tails.get(tenant_id)
+                if tail is not None and seq > tail.head:
+                    tail.wake()
+
+
+async def read_after(database: Database, tenant_id: UUID, seq: int) -> list[Event]:
+    """Up to 200 events behind ``seq`` in order, in one statement. Raises Unavailable."""
+    statement = (
+        select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(BATCH)
+    )
+    async with database.session(tenant_id) as session:
+        return list(await session.scalars(statement))

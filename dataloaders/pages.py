@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, DateTime, Select, Text, Uuid, any_, bindparam, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+    tuple_,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from dataloaders.base import tenant_of
-from models.database import Database, TenantSession
+from models.database import Database, database_trouble
 from models.errors import BadRequest
 from models.search import prefix_query
 
@@ -68,26 +83,22 @@ def any_of(column: InstrumentedAttribute[Any]) -> Condition:
     def condition(values: list[Any]) -> ColumnElement[bool] | None:
         texts = [str(value.value) if isinstance(value, StrEnum) else value for value in values]
         kind = column.type if not texts or not isinstance(texts[0], str) else Text()
-        array = bindparam(None, texts, type_=_array_of(kind), unique=True)
+        array = bindparam(None, texts, type_=ARRAY(kind), unique=True)
         return column == any_(array) if texts else None
 
     return condition
 
 
-def _array_of(kind: Any) -> Any:
-    from sqlalchemy.dialects.postgresql import ARRAY
-
-    return ARRAY(kind)
-
-
 def equals(column: InstrumentedAttribute[Any]) -> Condition:
     """The column is the value."""
-    return lambda value: column == value
+    # The database cannot hold a NUL, so nothing equals a text with one; asking would be an error.
+    return lambda value: None if isinstance(value, str) and "\x00" in value else column == value
 
 
 def overlaps(column: InstrumentedAttribute[Any]) -> Condition:
     """The array column holds one of the values."""
-    return lambda values: column.overlap([str(value.value) for value in values]) if values else None
+    array = type_coerce(column, ARRAY(Text))
+    return lambda values: array.overlap([str(value.value) for value in values]) if values else None
 
 
 def words(model: Any) -> Condition:
@@ -128,25 +139,35 @@ class Order:
         if isinstance(self.column.type, DateTime):
             if value is None and self.nullable:
                 return literal("-infinity" if direction is Direction.DESC else "infinity").cast(DateTime(timezone=True))
-            return datetime.fromisoformat(value)
-        if not isinstance(value, str):
+            # Into UTC, so that a forged time without an offset or beyond the calendar is refused here.
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                raise ValueError("a time names its offset")
+            return moment.astimezone(UTC)
+        if not isinstance(value, str) or "\x00" in value:
             raise TypeError("a cursor keeps text")
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list as declared once: what it holds, how it may be filtered and sorted."""
+    """A list as declared once: what it holds, how it may be filtered and sorted.
+
+    ``across_tenants``: every tenant's rows, read as the platform role; for platform administrators only.
+    """
 
     model: Any
     filters: Mapping[str, Condition]
     orders: Mapping[str, Order]
     default: tuple[str, Direction] = ("created_at", Direction.DESC)
     always: Callable[[Mapping[str, Any]], list[ColumnElement[bool]]] = lambda _: []
+    across_tenants: bool = False
 
     def statement(self, tenant_id: UUID, given: Mapping[str, Any]) -> Select[Any] | None:
         """All rows that match, unsorted; None when nothing can."""
-        statement = select(self.model).where(tenant_of(self.model) == tenant_id, *self.always(given))
+        statement = select(self.model).where(*self.always(given))
+        if not self.across_tenants:
+            statement = statement.where(tenant_of(self.model) == tenant_id)
         for name, value in given.items():
             condition = self.filters[name](value)
             if condition is None:
@@ -154,30 +175,69 @@ class Listing:
             statement = statement.where(condition)
         return statement
 
+    @asynccontextmanager
+    async def session(self, database: Database, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A session that sees this list's rows and no others. Raises Unavailable."""
+        if not self.across_tenants:
+            async with database.session(tenant_id) as session:
+                yield session
+            return
+        with database_trouble():
+            async with AsyncSession(database.platform, expire_on_commit=False) as session:
+                yield session
+
+
+@dataclass(frozen=True, slots=True)
+class PageEdge:
+    """One row with its place in the list."""
+
+    cursor: str
+    node: Any
+
 
 class Page:
     """One page of a list, and the count of the whole list for whoever asks."""
 
-    def __init__(self, database: Database, tenant_id: UUID, rows: list[Any], sorter: _Sorter | None) -> None:
+    def __init__(self, database: Database, tenant_id: UUID, listing: Listing, sorter: _Sorter) -> None:
         self._database = database
         self._tenant_id = tenant_id
+        self._listing = listing
         self._sorter = sorter
-        self.rows = rows
+        self.rows: list[Any] = []
         self.has_next = False
         self.has_previous = False
         self.counted: Select[Any] | None = None
 
     def cursor(self, row: Any) -> str:
         """The opaque place of ``row`` in this order."""
-        assert self._sorter is not None
         return self._sorter.cursor(row)
+
+    @property
+    def edges(self) -> list[PageEdge]:
+        """The rows with their cursors."""
+        return [PageEdge(self.cursor(row), row) for row in self.rows]
+
+    @property
+    def info(self) -> Page:
+        """The page is its own page info."""
+        return self
+
+    @property
+    def start_cursor(self) -> str | None:
+        """Cursor of the first row; None on an empty page."""
+        return self.cursor(self.rows[0]) if self.rows else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """Cursor of the last row; None on an empty page."""
+        return self.cursor(self.rows[-1]) if self.rows else None
 
     async def total_count(self) -> int:
         """How many rows match in all; one statement, run only when asked for."""
         if self.counted is None:
             return 0
         statement = select(func.count()).select_from(self.counted.with_only_columns(literal(1)).subquery())
-        async with self._database.session(self._tenant_id) as session:
+        async with self._listing.session(self._database, self._tenant_id) as session:
             return int(await session.scalar(statement) or 0)
 
 
@@ -214,7 +274,7 @@ class _Sorter:
             parsed = self.order.parse(value, self.direction)
             bound = parsed if isinstance(parsed, ColumnElement) else bindparam(None, parsed, self.order.column.type)
             return bound, bindparam(None, UUID(row_id), Uuid())
-        except (ValueError, TypeError, AttributeError, binascii.Error) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise BadRequest("This cursor does not belong to this list and order.") from error
 
     def sort(self, statement: Select[Any], backward: bool) -> Select[Any]:
@@ -235,7 +295,7 @@ async def read_page(
     sorter = _Sorter(name, listing.orders[name], direction, listing.model)
     size = window.size
     matching = listing.statement(tenant_id, given)
-    page = Page(database, tenant_id, [], sorter)
+    page = Page(database, tenant_id, listing, sorter)
     page.counted = matching
     bounded = [
         sorter.beyond(cursor, later)
@@ -245,14 +305,10 @@ async def read_page(
     if matching is None or size == 0:
         return page
     statement = sorter.sort(matching.where(*bounded), window.backward).limit(size + 1)
-    async with database.session(tenant_id) as session:
-        rows = await _rows(session, statement)
+    async with listing.session(database, tenant_id) as session:
+        rows = list(await session.scalars(statement))
     more = len(rows) > size
     page.rows = rows[:size][::-1] if window.backward else rows[:size]
     page.has_next = window.before is not None if window.backward else more
     page.has_previous = more if window.backward else window.after is not None
     return page
-
-
-async def _rows(session: TenantSession, statement: Select[Any]) -> list[Any]:
-    return list(await session.scalars(statement))

@@ -105,6 +105,16 @@ class User(ImportedRow):
         """The roles that are still known; an unknown word in the column grants nothing."""
         return [role for role in Role if role.value in self.roles]
 
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope; never the address."""
+        return {
+            "id": str(self.id),
+            "status": self.status.value,
+            "roles": sorted(self.roles),
+            "department": self.department,
+            "search": [name for name in (self.username, self.display_name) if name],
+        }
+
 
 class UserConsent(ImportedRow):
     """One consent given or withdrawn."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from models import Role, Scope
+from models import PLATFORM_TENANT_ID, Role, Scope
 from models.errors import Forbidden, Unauthenticated
 
 
@@ -28,6 +28,16 @@ class Principal:
     def allows(self, scope: Scope) -> bool:
         """Whether the credential holds ``scope``."""
         return scope is Scope.PUBLIC or scope is Scope.SIGNED_IN or scope in self.scopes
+
+    @property
+    def home_tenant_id(self) -> UUID:
+        """Where the caller's own row is: a platform administrator stays the platform's in every tenant."""
+        return PLATFORM_TENANT_ID if self.is_platform_admin else self.tenant_id
+
+    @property
+    def member_id(self) -> UUID | None:
+        """The caller's row among this tenant's users, for columns that refer to one; None for a guest or a machine."""
+        return self.user_id if self.home_tenant_id == self.tenant_id else None
 
     @property
     def key(self) -> str:

@@ -1,0 +1,125 @@
+"""This module is where credentials are fetched: what a session or a key is worth now, and the list of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Select, and_, func, select
+
+from dataloaders.pages import Listing, Order
+from models import ApiKey, Role, Scope, Session, Tenant, TenantStatus, User, UserStatus
+from models.database import Database
+from models.scopes import GRANTABLE_SCOPES
+
+api_keys: Final = Listing(ApiKey, filters={}, orders={"created_at": Order(ApiKey.created_at)})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStanding:
+    """What a session's person may do, as the database says."""
+
+    user_id: UUID
+    roles: frozenset[Role]
+    is_platform_admin: bool
+    authorization_version: int
+    alive: bool
+    tenant_slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """What an API key is worth, as the database says."""
+
+    secret_hash: bytes
+    scopes: frozenset[Scope]
+    workspace_id: UUID | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    alive: bool
+    tenant_slug: str
+
+
+def known_roles(words: Sequence[str]) -> frozenset[Role]:
+    """The roles among ``words``; an unknown word grants nothing."""
+    return frozenset(role for role in Role if role.value in words)
+
+
+def grantable(words: Sequence[str]) -> frozenset[Scope]:
+    """The scopes among ``words`` that a key may hold; anything else in the column grants nothing."""
+    return frozenset(scope for scope in GRANTABLE_SCOPES if scope.value in words)
+
+
+_TENANT_ALIVE: Final = and_(Tenant.status == TenantStatus.ACTIVE, Tenant.deleted_at.is_(None))
+
+_SESSIONS: Final = (
+    select(
+        Session.id,
+        Session.user_id,
+        User.roles,
+        User.is_platform_admin,
+        User.authorization_version,
+        and_(
+            Session.revoked_at.is_(None),
+            User.status == UserStatus.ACTIVE,
+            User.deleted_at.is_(None),
+            _TENANT_ALIVE,
+        ).label("alive"),
+        Tenant.slug,
+    )
+    .join(User, and_(User.tenant_id == Session.tenant_id, User.id == Session.user_id))
+    .join(Tenant, Tenant.id == Session.tenant_id)
+)
+
+_KEYS: Final = select(
+    ApiKey.id,
+    ApiKey.secret_hash,
+    ApiKey.scopes,
+    ApiKey.workspace_id,
+    ApiKey.expires_at,
+    ApiKey.last_used_at,
+    and_(ApiKey.revoked_at.is_(None), _TENANT_ALIVE).label("alive"),
+    Tenant.slug,
+).join(Tenant, Tenant.id == ApiKey.tenant_id)
+
+
+async def session_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, SessionStanding]:
+    """The standing of each session that exists, in one statement."""
+    statement = _SESSIONS.where(Session.tenant_id == tenant_id, Session.id == func.any(list(ids)))
+    return {
+        row.id: SessionStanding(
+            row.user_id,
+            known_roles(row.roles),
+            row.is_platform_admin,
+            row.authorization_version,
+            row.alive,
+            row.slug,
+        )
+        for row in await _rows(database, tenant_id, statement)
+    }
+
+
+async def key_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, KeyStanding]:
+    """The standing of each API key that exists, in one statement."""
+    statement = _KEYS.where(ApiKey.tenant_id == tenant_id, ApiKey.id == func.any(list(ids)))
+    return {
+        row.id: KeyStanding(
+            row.secret_hash,
+            grantable(row.scopes),
+            row.workspace_id,
+            row.expires_at,
+            row.last_used_at,
+            row.alive,
+            row.slug,
+        )
+        for row in await _rows(database, tenant_id, statement)
+    }
+
+
+async def _rows(database: Database, tenant_id: UUID, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:
+    async with database.session(tenant_id) as session:
+        rows: Sequence[Any] = (await session.execute(statement)).all()
+        return rows

@@ -1,0 +1,48 @@
+"""This module is where tenants are fetched: by slug before anyone is known, and as the platform's list."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import select, text
+
+from dataloaders.pages import Listing, Order
+from models import PLATFORM_TENANT_ID, Tenant, TenantStatus
+from models.database import Database
+
+tenants: Final = Listing(
+    Tenant,
+    filters={},
+    orders={"created_at": Order(Tenant.created_at)},
+    always=lambda _: [Tenant.deleted_at.is_(None), Tenant.id != PLATFORM_TENANT_ID],
+    across_tenants=True,
+)
+"""Every customer; the reserved tenant is hidden. Read as the platform role, for platform administrators only."""
+
+SLUG: Final = re.compile(r"[a-z0-9](-?[a-z0-9])*", re.ASCII)
+SLUG_LIMIT: Final = 63
+_BY_SLUG: Final = text("SELECT id, status FROM tenant_by_slug(:slug)")
+
+
+def is_slug(text: str) -> bool:
+    """Whether ``text`` can be a tenant's slug at all."""
+    return len(text) <= SLUG_LIMIT and SLUG.fullmatch(text) is not None
+
+
+async def tenant_by_slug(database: Database, slug: str) -> tuple[UUID, TenantStatus] | None:
+    """Id and status, the only things an unknown caller's sign-in may look up; None for an unknown slug."""
+    if not is_slug(slug):
+        return None
+    # Some tenant has to be bound; the function sees all of them whichever it is.
+    async with database.session(PLATFORM_TENANT_ID) as session:
+        row = (await session.execute(_BY_SLUG, {"slug": slug})).one_or_none()
+    return (row.id, TenantStatus(row.status)) if row is not None else None
+
+
+async def tenant_exists(database: Database, tenant_id: UUID) -> bool:
+    """Whether there is such a tenant."""
+    async with database.session(tenant_id) as session:
+        found = await session.scalar(select(Tenant.id).where(Tenant.id == tenant_id, Tenant.deleted_at.is_(None)))
+    return found is not None

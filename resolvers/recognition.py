@@ -1,0 +1,119 @@
+"""This module is where a request's credentials become a principal: a signature or a hash, then what it is worth now.
+
+Security boundary: nothing here is older than a second, so whatever is revoked, suspended or re-ruled is so at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from dataloaders.credentials import KeyStanding, SessionStanding, key_standings, session_standings
+from models import Role, Scope
+from models.database import Database
+from models.errors import Unauthenticated
+from models.scopes import ROLE_SCOPES, scopes_of
+from resolvers.bearers import read_api_key
+from resolvers.last_used import LastUsed
+from resolvers.platform_access import PlatformAccess
+from resolvers.principal import Principal
+from resolvers.recent import RecentRows
+from resolvers.tokens import AccessTokens, TokenExpired
+from resolvers.unit_of_work import Announces
+
+_KEY_START: Final = "sbx_"
+_PLATFORM_SCOPES: Final = ROLE_SCOPES[Role.ADMIN] | {Scope.PLATFORM_ADMIN}
+
+
+class Recognition:
+    """Knows callers by access token and by API key."""
+
+    def __init__(
+        self,
+        database: Database,
+        announcer: Announces,
+        tokens: AccessTokens,
+        environment: str,
+        clock: Callable[[], datetime],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._environment = environment
+        self._clock = clock
+        self._sessions = RecentRows[SessionStanding]("sessions", partial(session_standings, database), timer)
+        self._keys = RecentRows[KeyStanding]("keys", partial(key_standings, database), timer)
+        self._last_used = LastUsed(database, clock)
+        self._platform = PlatformAccess(database, announcer, clock)
+
+    async def close(self) -> None:
+        """Note the last uses and end what runs in the background."""
+        await self._last_used.close()
+        await self._sessions.close()
+        await self._keys.close()
+
+    def forget(self, tenant_id: UUID) -> None:
+        """Look at this tenant's credentials anew; others see a change within a second by themselves."""
+        self._sessions.forget(tenant_id)
+        self._keys.forget(tenant_id)
+
+    async def authenticate(self, authorization: str | None, tenant_header: str | None = None) -> Principal | None:
+        """Who calls; None without credentials.
+
+        Raises UNAUTHENTICATED for credentials that are not (or no longer) good, as TokenExpired when refreshing
+        helps; FORBIDDEN or BAD_REQUEST for a tenant header that does not suit them; UNAVAILABLE.
+        """
+        if not authorization:
+            return None
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("Credentials are given as a bearer token.")
+        known = self._machine if token.startswith(_KEY_START) else self._person
+        principal, slug = await known(token.strip())
+        return await self._platform.enter(principal, slug, tenant_header) if tenant_header else principal
+
+    async def _person(self, token: str) -> tuple[Principal, str]:
+        claims = self._tokens.verify(token)
+        standing = await self._sessions.get(claims.tenant_id, claims.session_id)
+        if standing is None or not standing.alive or standing.user_id != claims.user_id:
+            raise Unauthenticated("The session has ended.")
+        if standing.authorization_version != claims.authorization_version:
+            # The session lives: clients must refresh, not give up.
+            raise TokenExpired("What this account may do has changed; refresh the session.")
+        principal = person(claims.tenant_id, claims.session_id, standing, claims.expires_at)
+        return principal, standing.tenant_slug
+
+    async def _machine(self, text: str) -> tuple[Principal, str]:
+        bearer = read_api_key(text, self._environment)
+        standing = await self._keys.get(bearer.tenant_id, bearer.row_id) if bearer else None
+        if bearer is None or standing is None or not bearer.proves(standing.secret_hash) or not standing.alive:
+            raise Unauthenticated("The API key is not valid.")
+        if standing.expires_at is not None and standing.expires_at <= self._clock():
+            raise Unauthenticated("The API key has expired.")
+        self._last_used.note(bearer.tenant_id, bearer.row_id, standing.last_used_at)
+        principal = Principal(
+            tenant_id=bearer.tenant_id,
+            api_key_id=bearer.row_id,
+            scopes=standing.scopes,
+            roles=frozenset({Role.API_CLIENT}),
+            workspace_id=standing.workspace_id,
+            expires_at=standing.expires_at,
+        )
+        return principal, standing.tenant_slug
+
+
+def person(tenant_id: UUID, session_id: UUID, standing: SessionStanding, expires_at: datetime) -> Principal:
+    """The principal of a session that is worth ``standing``."""
+    return Principal(
+        tenant_id=tenant_id,
+        user_id=standing.user_id,
+        session_id=session_id,
+        scopes=_PLATFORM_SCOPES if standing.is_platform_admin else scopes_of(list(standing.roles)),
+        roles=standing.roles,
+        authorization_version=standing.authorization_version,
+        expires_at=expires_at,
+        is_platform_admin=standing.is_platform_admin,
+    )

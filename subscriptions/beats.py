@@ -5,6 +5,7 @@ A beat travels itself, unlike an event: nothing is stored per beat, so a lost on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ _STATUSES: Final = {status.value: status for status in WorkspaceStatus}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_MICROSECONDS: Final = 253_402_300_799_999_999  # the last one a datetime can hold
 _FIELDS: Final = 8
+_UUID: Final = re.compile(r"[0-9a-f]{32}")
+_HEAD: Final = re.compile(rb'\{"tenant":"([0-9a-f]{32})",')
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,12 @@ def decode_beats(data: bytes) -> tuple[UUID, list[BeatSeen]] | None:
         return None
 
 
+def peek_tenant(data: bytes) -> UUID | None:
+    """Whose beats ``data`` says it holds, without reading them: most of a shared channel is for others."""
+    match = _HEAD.match(data)
+    return UUID(match[1].decode()) if match else None
+
+
 def _fields(beat: BeatSeen) -> list[Any]:
     return [
         beat.workspace_id.hex,
@@ -135,7 +144,7 @@ def _beat(fields: Any) -> BeatSeen:
 
 def _uuid(value: Any) -> UUID:
     # UUID() itself also takes braces, dashes and urn:, which we never write.
-    if not isinstance(value, str) or len(value) != 32 or not value.isalnum():
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise ValueError("no uuid")
     return UUID(value)
 

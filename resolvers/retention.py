@@ -1,0 +1,71 @@
+"""This module is where what nobody needs any more is deleted: old idempotency keys, the far end of the event log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from dataloaders.retention import (
+    CHUNK,
+    delete_old_events,
+    delete_old_keys,
+    tenants_with_old_events,
+    tenants_with_old_keys,
+)
+from models.database import Database, TenantSession
+
+_CHUNKS_OF_A_TENANT: Final = 200  # then the others get their turn; the next run goes on
+
+MayGoOn = Callable[[], Awaitable[bool]]
+"""Asked before every transaction: whether this process may still do the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRules:
+    """How long things are kept."""
+
+    key_age: timedelta = timedelta(hours=24)
+    event_age: timedelta = timedelta(days=7)
+    most_events: int = 1_000_000
+
+
+async def delete_keys(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
+    """Delete idempotency keys past their age, tenant by tenant; how many. Commits each thousand rows."""
+
+    async def chunk(session: TenantSession) -> int:
+        return await delete_old_keys(session, rules.key_age)
+
+    tenants = await tenants_with_old_keys(database, rules.key_age)
+    return sum([await _delete(database, tenant, chunk, may_go_on) for tenant in tenants])
+
+
+async def trim_logs(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
+    """Delete events past their age or number and move the floors with them; how many. Commits each thousand rows.
+
+    A cursor below the floor is told so when it resumes; structure events stay for ever.
+    """
+
+    async def chunk(session: TenantSession) -> int:
+        return await delete_old_events(session, rules.event_age, rules.most_events)
+
+    tenants = await tenants_with_old_events(database, rules.event_age, rules.most_events)
+    return sum([await _delete(database, tenant, chunk, may_go_on) for tenant in tenants])
+
+
+async def _delete(
+    database: Database, tenant_id: UUID, chunk: Callable[[TenantSession], Awaitable[int]], may_go_on: MayGoOn
+) -> int:
+    deleted = 0
+    for _ in range(_CHUNKS_OF_A_TENANT):
+        if not await may_go_on():
+            break
+        async with database.session(tenant_id) as session:
+            count = await chunk(session)
+            await session.commit()
+        deleted += count
+        if count < CHUNK:
+            break
+    return deleted

@@ -26,6 +26,7 @@ from subscriptions.beats import BeatSeen
 __all__ = ["Beat", "BeatAnswer", "HeartbeatIntake", "IntakeCounters", "Outcome"]
 
 _ANSWER_SECONDS: Final = 10.0
+_STATEMENT_SECONDS: Final = 8.0  # the server gives up after 5; this is for one that does not answer at all
 _LOCKED_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)
@@ -128,14 +129,15 @@ class HeartbeatIntake:
         """Store a batch and answer it; what leads to another status is answered by a task of its tenant."""
         self.counters.statements += 1
         try:
-            stored = await store_beats(self._database, [waiting.beat for waiting in batch])
+            async with asyncio.timeout(_STATEMENT_SECONDS):
+                stored = await store_beats(self._database, [waiting.beat for waiting in batch])
         except asyncio.CancelledError:
             self._queue.put_back(batch)  # stop() tries once more
             raise
         except Exception as error:
             self._lease.note_failure()
             # Trouble that passes needs no traceback; anything else is ours to mend.
-            _log.error("heartbeats.not_stored", beats=len(batch), exc_info=not isinstance(error, Unavailable))
+            _log.error("heartbeats.not_stored", beats=len(batch), exc_info=not _is_passing(error))
             self._answer_all(batch, Unavailable())
             return
         self._lease.note_success()
@@ -180,7 +182,7 @@ class HeartbeatIntake:
                 "heartbeats.transitions_put_off",
                 tenant_id=str(tenant_id),
                 workspaces=len(seen),
-                exc_info=not isinstance(error, Unavailable),
+                exc_info=not _is_passing(error),
             )
         finally:
             # Even then the beats are stored; the next one leads to the same change.
@@ -198,6 +200,10 @@ class HeartbeatIntake:
     def _answer_all(self, batch: Sequence[Waiting], outcome: Outcome) -> None:
         for waiting in batch:
             self._queue.answer(waiting, outcome)
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, Unavailable | TimeoutError)
 
 
 def _seen(row: StoredBeat) -> SeenRow:

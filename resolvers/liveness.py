@@ -26,6 +26,7 @@ from resolvers.status_changes import change_status, locked_workspaces
 from resolvers.unit_of_work import Announces, unit_of_work
 
 _TENANTS_AT_ONCE: Final = 4
+_PATIENCE_SECONDS: Final = 8.0
 _SPACING_SECONDS: Final = 0.25  # a fleet that dies at once sends a hint for each workspace
 _SECOND: Final = literal_column("interval '1 second'", Interval)
 _log = structlog.get_logger(__name__)
@@ -56,13 +57,14 @@ class Liveness:
     async def sweep(self) -> int:
         """Take every workspace offline that is overdue; how many this call did. Commits, one tenant at a time.
 
-        A tenant that cannot be served now is logged and left to the next sweep. Raises Unavailable.
+        A tenant that cannot be served now is logged and left to the next sweep. Raises Unavailable, TimeoutError.
         """
         self._hint.clear()
         after: DueWorkspace | None = None
         count = 0
         while True:
-            page = await due_workspaces(self._database, INTAKE_LEASE, after)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                page = await due_workspaces(self._database, INTAKE_LEASE, after)
             tenants: dict[UUID, list[DueWorkspace]] = {}
             for one in page:
                 tenants.setdefault(one.tenant_id, []).append(one)
@@ -85,13 +87,14 @@ class Liveness:
     async def _attend(self, tenant_id: UUID, due: list[DueWorkspace]) -> int:
         async with self._places:
             try:
-                return await self.take_offline(tenant_id, [one.id for one in due], due[0].taken_since)
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    return await self.take_offline(tenant_id, [one.id for one in due], due[0].taken_since)
             except Exception as error:
                 _log.error(
                     "liveness.tenant_put_off",
                     tenant_id=str(tenant_id),
                     workspaces=len(due),
-                    exc_info=not isinstance(error, Unavailable),
+                    exc_info=not isinstance(error, Unavailable | TimeoutError),
                 )
                 return 0
 

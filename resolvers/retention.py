@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,8 @@ from dataloaders.retention import (
 from models.database import Database, TenantSession
 
 _CHUNKS_OF_A_TENANT: Final = 200  # then the others get their turn; the next run goes on
+
+_PATIENCE_SECONDS: Final = 10.0
 
 MayGoOn = Callable[[], Awaitable[bool]]
 """Asked before every transaction: whether this process may still do the work."""
@@ -62,7 +65,7 @@ async def _delete(
     for _ in range(_CHUNKS_OF_A_TENANT):
         if not await may_go_on():
             break
-        async with database.session(tenant_id) as session:
+        async with asyncio.timeout(_PATIENCE_SECONDS), database.session(tenant_id) as session:
             count = await chunk(session)
             await session.commit()
         deleted += count

@@ -1,11 +1,11 @@
 """This module is where keys that expire in the broker become hints."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from subscriptions.bus import GAP, Bus, Gap
 
 
-async def expired_keys(bus: Bus, prefix: str) -> AsyncIterator[str | Gap]:
+async def expired_keys(bus: Bus, prefix: str) -> AsyncGenerator[str | Gap, None]:
     """Names of keys that expired, or GAP where some may have been missed. Ends when the bus stops.
 
     A hint only: brokers expire late, notify once, and may not be allowed to notify at all; in a cluster

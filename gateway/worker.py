@@ -1,0 +1,173 @@
+"""This module is where a process does what no caller asks for: it notices silence and deletes what is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.leadership import RENEWAL_SECONDS, Leadership
+from models.database import Database
+from models.errors import Unavailable
+from resolvers.liveness import Liveness
+from resolvers.retention import MayGoOn, RetentionRules, delete_keys, trim_logs
+from resolvers.unit_of_work import Announces
+from subscriptions.beat_publisher import LIVENESS_PREFIX
+from subscriptions.bus import Bus
+from subscriptions.keyspace import expired_keys
+
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 30.0
+_RESIGN_SECONDS: Final = 0.5
+_STOP_SECONDS: Final = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Means(Protocol):
+    """What a worker works with; the gateway's services have it all."""
+
+    @property
+    def database(self) -> Database:
+        """Where the work is found and done."""
+        ...
+
+    @property
+    def bus(self) -> Bus:
+        """Where hints come from."""
+        ...
+
+    @property
+    def announcer(self) -> Announces:
+        """Where commits are made known."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """When events happen."""
+        ...
+
+
+@dataclass(slots=True)
+class JobState:
+    """How a job fares; ``failures`` counts those since its last success."""
+
+    runs: int = 0
+    failures: int = 0
+    last_success_at: datetime | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something done again and again, by every worker."""
+
+    name: str
+    run: Callable[[], Awaitable[object]]
+    rest: Callable[[], Awaitable[None]]
+    """Waits for the next run's time."""
+    max_backoff_seconds: float = _MAX_BACKOFF_SECONDS
+    state: JobState = field(default_factory=JobState)
+
+
+class Worker:
+    """Liveness on every worker, retention on the leader. A failing job is tried again, and ends nothing else."""
+
+    def __init__(
+        self,
+        means: Means,
+        *,
+        event_days: float = 7,
+        event_count: int = 1_000_000,
+        key_hours: float = 24,
+        sweep_seconds: float = 1.0,
+        retention_seconds: float = 60.0,
+    ) -> None:
+        rules = RetentionRules(timedelta(hours=key_hours), timedelta(days=event_days), event_count)
+        database = means.database
+        self._means = means
+        self._tasks: list[asyncio.Task[None]] = []
+        self.leadership = Leadership(database)
+        self.liveness = Liveness(database, means.announcer, means.clock)
+        self.jobs = (
+            Job("leadership", self.leadership.renew, _every(RENEWAL_SECONDS), RENEWAL_SECONDS),
+            # Silence must be told within 5 s, so the sweep never backs off further than that allows.
+            Job("liveness", self.liveness.sweep, lambda: self.liveness.rest(sweep_seconds), 2.0),
+            Job("liveness-hints", self._listen, _every(sweep_seconds)),
+            self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
+            self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
+        )
+
+    @property
+    def states(self) -> dict[str, JobState]:
+        """How every job fares, by name."""
+        return {job.name: job.state for job in self.jobs}
+
+    def start(self) -> None:
+        """Begin every job in a task of its own; ``stop`` ends them."""
+        self._tasks = [asyncio.create_task(self._keep_doing(job), name=f"worker-{job.name}") for job in self.jobs]
+
+    async def stop(self) -> None:
+        """End all within two seconds. What was in a transaction is rolled back; the next worker does it."""
+        tasks, self._tasks = self._tasks, []
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        if late:
+            _log.warning("worker.slow_to_stop", jobs=[task.get_name() for task in late])
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_RESIGN_SECONDS):
+                await self.leadership.resign()
+
+    async def _keep_doing(self, job: Job) -> None:
+        while True:
+            try:
+                await job.run()
+            except Exception as error:
+                await self._back_off(job, error)
+                continue
+            if job.state.failures:
+                _log.info("worker.job_recovered", job=job.name, failures=job.state.failures)
+            job.state.runs += 1
+            job.state.failures = 0
+            job.state.last_error = None
+            job.state.last_success_at = self._means.clock()
+            await job.rest()
+
+    async def _back_off(self, job: Job, error: Exception) -> None:
+        job.state.failures += 1
+        job.state.last_error = type(error).__name__
+        # Trouble that passes needs no traceback; anything else is ours to mend.
+        is_passing = isinstance(error, Unavailable | TimeoutError)
+        _log.error("worker.job_failed", job=job.name, failures=job.state.failures, exc_info=not is_passing)
+        await asyncio.sleep(min(job.max_backoff_seconds, _FIRST_BACKOFF_SECONDS * 2 ** min(job.state.failures - 1, 10)))
+
+    def _led(self, name: str, run: Callable[[MayGoOn], Awaitable[int]], seconds: float) -> Job:
+        async def lead() -> None:
+            epoch = await self.leadership.until_leader()
+            started_at = time.monotonic()
+            if deleted := await run(lambda: self.leadership.holds(epoch)):
+                took = round(time.monotonic() - started_at, 3)
+                _log.info("worker.deleted", job=name, rows=deleted, seconds=took)
+
+        return Job(name, lead, _every(seconds))
+
+    async def _listen(self) -> None:
+        """Every hint, and every gap in them, lets the next sweep come at once. Ends when the bus does."""
+        async with contextlib.aclosing(expired_keys(self._means.bus, LIVENESS_PREFIX)) as hints:
+            async for _ in hints:
+                self.liveness.hurry()
+
+
+def _every(seconds: float) -> Callable[[], Awaitable[None]]:
+    async def rest() -> None:
+        await asyncio.sleep(seconds)
+
+    return rest

@@ -93,7 +93,9 @@ def _operations(node: DocumentNode) -> dict[str | None, Operation]:
     return found
 
 
-def _root_fields(selections: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], seen: set[str]) -> set[str]:
+def _root_fields(
+    selections: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], seen: set[str]
+) -> set[str]:
     names: set[str] = set()
     for one in selections.selections:
         if isinstance(one, FieldNode):

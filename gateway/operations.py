@@ -10,7 +10,8 @@ import structlog
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema
 from graphql.execution import create_source_event_stream
 from graphql.execution.execute import execute_root_selection_set
-from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental as Executor
+from graphql.execution.executor import Executor
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 
 from gateway.documents import Document, Documents
 from gateway.metrics import OPERATIONS
@@ -27,18 +28,25 @@ _INTROSPECTION = frozenset({"__schema", "__type"})
 class GatewayOperations:
     """What the transports run operations with."""
 
-    def __init__(self, services: Services, schema: GraphQLSchema, *, anonymous_introspection: bool) -> None:
-        self._services = services
+    def __init__(self, schema: GraphQLSchema, *, anonymous_introspection: bool) -> None:
+        self._running: Services | None = None
         self._schema = schema
         self._documents = Documents(schema)
         self._anonymous_introspection = anonymous_introspection
 
+    def serve(self, services: Services) -> None:
+        """Answer with ``services`` from now on."""
+        self._running = services
+
+    @property
+    def _services(self) -> Services:
+        if self._running is None:
+            raise Unavailable("The gateway is starting.")
+        return self._running
+
     async def authenticate(self, authorization: str | None, headers: Mapping[str, str]) -> Principal | None:
         """Who calls; None without credentials. Raises UNAUTHENTICATED for dead ones."""
-        principal: Principal | None = await self._services.accounts.authenticate(
-            authorization, headers.get("x-signalbox-tenant")
-        )
-        return principal
+        return await self._services.accounts.authenticate(authorization, headers.get("x-signalbox-tenant"))
 
     def kind(self, request: OperationRequest) -> OperationKind | None:
         """Query, mutation or subscription; None when it cannot be told."""
@@ -94,12 +102,12 @@ class GatewayOperations:
         finally:
             await source.aclose()
 
-    def _prepare(self, request: OperationRequest, call: Call, root_value: Any = None) -> Executor | Outcome:
+    def _prepare(self, request: OperationRequest, call: Call, root_value: Any = None) -> Executor[Any] | Outcome:
         document = self._documents.read(request.query or "")
         errors = document.errors or self._introspection_refused(document, request, call)
         if errors or document.node is None:
             return Outcome({"errors": [self._error(error, call.request_id) for error in errors]}, executed=False)
-        built = Executor.build(
+        built = ExecutorThrowingOnIncremental.build(
             self._schema,
             document.node,
             root_value,
@@ -112,9 +120,7 @@ class GatewayOperations:
             return Outcome({"errors": [self._error(error, call.request_id) for error in built]}, executed=False)
         return built
 
-    def _introspection_refused(
-        self, document: Document, request: OperationRequest, call: Call
-    ) -> list[GraphQLError]:
+    def _introspection_refused(self, document: Document, request: OperationRequest, call: Call) -> list[GraphQLError]:
         if self._anonymous_introspection or call.principal is not None:
             return []
         operation = document.operation(request.operation_name)
@@ -154,9 +160,6 @@ def _root_cause(error: GraphQLError) -> Exception | None:
     cause: Exception | None = error.original_error
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
-    if cause is None and error.path is not None and error.extensions.get("code") is None:
-        # An argument that a field cannot take has a path, yet it is the request that is wrong.
-        return None
     return cause
 
 
@@ -165,5 +168,3 @@ def _formatted(error: RequestError, request_id: str) -> dict[str, Any]:
         "message": error.message,
         "extensions": {"code": error.code, "requestId": request_id, **error.extensions},
     }
-
-

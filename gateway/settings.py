@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,8 +78,14 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
 
-    @field_validator("database_url", "database_owner_url", "database_platform_url", "database_ingest_url",
-                     "database_tail_url", mode="after")
+    @field_validator(
+        "database_url",
+        "database_owner_url",
+        "database_platform_url",
+        "database_ingest_url",
+        "database_tail_url",
+        mode="after",
+    )
     @classmethod
     def _asyncpg(cls, value: str | None) -> str | None:
         if value is None:
@@ -127,6 +134,12 @@ class Settings(BaseSettings):
         """Whether browsers get GraphiQL."""
         return self.is_demo if self.graphiql is None else self.graphiql
 
+    @property
+    def url(self) -> str:
+        """Where people reach this gateway from this machine."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
     def pool(self) -> PoolOptions:
         """How the serving role's connections are pooled."""
         return PoolOptions(size=self.database_pool_size, pgbouncer=self.pgbouncer)
@@ -155,6 +168,12 @@ def _key(text: str) -> bytes:
     if len(key) != 32:
         raise ValueError("64 hex digits (32 bytes)")
     return key
+
+
+def hand_down(settings: Settings) -> None:
+    """Leave ``settings`` in the environment for processes that this one starts."""
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
+        os.environ[f"{PREFIX}{name}".upper()] = ",".join(value) if isinstance(value, list) else str(value)
 
 
 def load(**given: Any) -> Settings:

@@ -12,7 +12,7 @@ from models.errors import Forbidden, Unauthenticated
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who a verified credential belongs to. Exactly one of ``user_id`` and ``api_key_id`` is set."""
+    """Who a verified credential belongs to: ``user_id`` or ``api_key_id``; neither is the operator at the machine."""
 
     tenant_id: UUID
     scopes: frozenset[Scope]
@@ -45,14 +45,13 @@ class Principal:
         return f"user:{self.user_id}" if self.user_id else f"key:{self.api_key_id}"
 
     @property
-    def actor(self) -> tuple[str, UUID]:
-        """TypeID prefix and id of who acts: a workspace's machine token acts as its workspace."""
+    def actor(self) -> tuple[str, UUID] | None:
+        """TypeID prefix and id of who acts: a machine token acts as its workspace, None is the gateway itself."""
         if self.user_id is not None:
             return "user", self.user_id
         if self.workspace_id is not None:
             return "workspace", self.workspace_id
-        assert self.api_key_id is not None
-        return "key", self.api_key_id
+        return ("key", self.api_key_id) if self.api_key_id is not None else None
 
 
 def require(principal: Principal | None, scope: Scope) -> None:

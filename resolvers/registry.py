@@ -125,8 +125,8 @@ async def update_workspace(
         for name in changed:
             setattr(workspace, name, cleaned[name])
         if changed:
-            card = {"structure": "AGENT_CARD_UPDATED"} if "agent_card" in changed else {}
-            record(work, workspace, "workspace.updated", before, payload={"changed": changed}, **card)
+            structure = "AGENT_CARD_UPDATED" if "agent_card" in changed else None
+            record(work, workspace, "workspace.updated", before, structure=structure, payload={"changed": changed})
     return workspace
 
 

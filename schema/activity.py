@@ -49,15 +49,21 @@ class ActivityQueries:
     """Root fields over everything."""
 
     node: Node | None = computed(
-        lambda _, call, id: find(call, id), "Anything by its id.", [Argument("id", ID, "Its TypeID.")], scope=Scope.SIGNED_IN
+        lambda _, call, id: find(call, id),
+        "Anything by its id.",
+        [Argument("id", ID, "Its TypeID.")],
+        scope=Scope.SIGNED_IN,
     )
     nodes: list[Node | None] = computed(
-        _nodes, "Several by their ids, in their order.", [Argument("ids", list[ID], "At most 100 TypeIDs.")],
-        scope=Scope.SIGNED_IN, cost=10,
+        _nodes,
+        "Several by their ids, in their order.",
+        [Argument("ids", list[ID], "At most 100 TypeIDs.")],
+        scope=Scope.SIGNED_IN,
+        cost=10,
     )
     event_cursor: EventCursor | None = computed(
         _event_cursor,
-        "Where the tenant's event log stands. Resolved before every other field of the operation: read it together with "
-        "the state, then subscribe after it. Null without a tenant.",
+        "Where the tenant's event log stands. Resolved before every other field of the operation: read it together "
+        "with the state, then subscribe after it. Null without a tenant.",
         scope=Scope.PUBLIC,
     )

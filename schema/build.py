@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import strawberry
@@ -89,7 +90,7 @@ def _finish(definition: StrawberryObjectDefinition) -> Iterator[str]:
         target = None if definition.concrete_of is not None else _target(one.type)
         if target is not None:
             scope = one.spec.scope if one.spec.scope is not None else target.scope
-            one.metadata = {**one.metadata, "spec": replace(one.spec, scope=scope, target=target)}
+            one.metadata = MappingProxyType({**one.metadata, "spec": replace(one.spec, scope=scope, target=target)})
         if one.spec.scope is None and type_scope is None:
             yield f"{where} demands no scope"
 
@@ -109,4 +110,3 @@ def _target(kind: Any) -> NodeType | None:
     if definition is not None and definition.type_var_map:
         return next(filter(None, (_target(one) for one in definition.type_var_map.values())), None)
     return next((node for node in Nodes.by_prefix.values() if node.graphql_type is kind), None)
-

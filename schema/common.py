@@ -12,8 +12,8 @@ from strawberry import ID
 from dataloaders.base import by_id
 from dataloaders.pages import Direction, Listing, Page, Window, read_page
 from models import Scope
-from models.ids import parse
 from models.errors import RefusalCode
+from models.ids import parse
 from resolvers.call import Call
 from schema.declare import Argument, Nodes, column, computed, describe, part
 from schema.inputs import given
@@ -125,7 +125,9 @@ class Connection(Generic[Item]):
     total_count: int = computed(_count, "How many items the whole list has; counted only when asked for.", cost=10)
 
 
-describe(Direction, "Which end of an order comes first.", name="OrderDirection", ASC="Smallest first.", DESC="Largest first.")
+describe(
+    Direction, "Which end of an order comes first.", name="OrderDirection", ASC="Smallest first.", DESC="Largest first."
+)
 
 
 PAGE_ARGUMENTS = (

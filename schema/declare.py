@@ -116,19 +116,21 @@ class Computed(Declared):
         return self.metadata["function"](source, call, **arguments)
 
 
-def column(description: str, attribute: str | None = None, *, scope: Scope | None = None, own: Own | None = None) -> Any:
+def column(
+    description: str, attribute: str | None = None, *, scope: Scope | None = None, own: Own | None = None
+) -> Any:
     """A field that is an attribute of the row; ``scope`` where it demands more than the row itself."""
     return Column(description=description, metadata={"spec": Spec(scope=scope, own=own, attribute=attribute)})
 
 
 def to_one(model: Any, description: str, key: str, *, scope: Scope | None = None) -> Any:
     """A field that is the row of ``model`` whose id the attribute ``key`` holds."""
-    return Relation(
-        description=description, metadata={"spec": Spec(scope=scope, cost=1, batch=by_id(model), key=key)}
-    )
+    return Relation(description=description, metadata={"spec": Spec(scope=scope, cost=1, batch=by_id(model), key=key)})
 
 
-def related(batch: Batch[Any, Any], description: str, *, key: str = "id", scope: Scope | None = None, cost: int = 1) -> Any:
+def related(
+    batch: Batch[Any, Any], description: str, *, key: str = "id", scope: Scope | None = None, cost: int = 1
+) -> Any:
     """A field that ``batch`` finds by the attribute ``key``."""
     return Relation(description=description, metadata={"spec": Spec(scope=scope, cost=cost, batch=batch, key=key)})
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import strawberry
+from strawberry.types.base import get_object_definition
 
 from models.ids import parse
-from strawberry.types.base import get_object_definition
 
 
 def required(description: str, *, of: str | None = None) -> Any:

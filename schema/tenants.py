@@ -114,7 +114,9 @@ class TenantQueries:
     tenant: Tenant | None = computed(
         _tenant, "The caller's own tenant when id is omitted.", [Argument("id", ID | None, "Its TypeID.")]
     )
-    tenants: Connection[Tenant] | None = connection(tenants, "Platform administrators only.", scope=Scope.PLATFORM_ADMIN)
+    tenants: Connection[Tenant] | None = connection(
+        tenants, "Platform administrators only.", scope=Scope.PLATFORM_ADMIN
+    )
 
 
 @root_fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -63,7 +63,7 @@ def _workspace_status(
 
 def _heartbeats(
     _: Any, call: Call, min_interval_milliseconds: int, workspace_ids: list[str] | None = None
-) -> AsyncIterator[list[Any]]:
+) -> AsyncIterator[Sequence[Any]]:
     wanted = None if workspace_ids is None else frozenset(parse(one, "workspace") for one in workspace_ids)
     return watch_heartbeats(call, wanted, min_interval_milliseconds)
 

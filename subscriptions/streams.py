@@ -1,4 +1,4 @@
-"""This module is where a subscriber's place in the log becomes a stream: ready first, then what it may see, in order."""
+"""This module is where a place in the log becomes a stream: ready first, then what the caller may see, in order."""
 
 from __future__ import annotations
 

@@ -113,6 +113,16 @@ class Tails:
         await asyncio.gather(*(tail.stop() for tail in self._tails.values()))
         self._tails.clear()
 
+    @property
+    def listening(self) -> bool:
+        """Whether both background tasks run."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    @property
+    def followed(self) -> int:
+        """Tenants that somebody here follows."""
+        return len(self._tails)
+
     async def epoch(self) -> bytes:
         """The database's epoch, read once. Raises Unavailable."""
         if self._epoch is None:
@@ -186,8 +196,6 @@ class Tails:
 
 async def read_after(database: Database, tenant_id: UUID, seq: int) -> list[Event]:
     """Up to 200 events behind ``seq`` in order, in one statement. Raises Unavailable."""
-    statement = (
-        select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(BATCH)
-    )
+    statement = select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(BATCH)
     async with database.session(tenant_id) as session:
         return list(await session.scalars(statement))

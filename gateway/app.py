@@ -1,0 +1,90 @@
+"""This module is where the ASGI application is put together from settings that name its servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.health import livez, metrics, readyz
+from gateway.ingest import heartbeats_endpoint
+from gateway.metrics import observed
+from gateway.operations import GatewayOperations
+from gateway.runtime import running_services
+from gateway.settings import Settings
+from gateway.transports.endpoint import GraphQLEndpoint
+from gateway.transports.options import TransportOptions
+from gateway.worker import Worker
+from schema.build import build, core
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+DRAIN_SECONDS = 10.0
+
+
+def transport_options(settings: Settings) -> TransportOptions:
+    """The transports' limits; the demo answers GET queries and shows GraphiQL."""
+    return TransportOptions(
+        allow_get=settings.is_demo,
+        graphiql=settings.shows_graphiql,
+        allowed_origins=frozenset(settings.allowed_origins or _own_origins(settings)),
+        allowed_hosts=frozenset(settings.allowed_hosts or (_LOOPBACK if settings.host in _LOOPBACK else ["*"])),
+        body_limit=settings.body_limit_bytes,
+        connections_per_user=settings.sockets_per_user,
+        connections_per_tenant=settings.sockets_per_tenant,
+    )
+
+
+def _own_origins(settings: Settings) -> set[str]:
+    hosts = ("127.0.0.1", "localhost", "[::1]") if settings.host in _LOOPBACK else (settings.host,)
+    return {f"http://{host}:{settings.port}" for host in hosts}
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The application. Its lifespan starts the services, and a worker where the settings say so."""
+    options = transport_options(settings)
+    operations = GatewayOperations(core(build()), anonymous_introspection=settings.is_demo)
+    endpoint = GraphQLEndpoint(operations, options)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            services = await stack.enter_async_context(running_services(settings))
+            operations.serve(services)
+            app.state.services = services
+            app.state.draining = False
+            stack.enter_context(observed(services, endpoint.connections))
+            if settings.worker:
+                worker = Worker(
+                    services,
+                    event_days=settings.event_retention_days,
+                    event_count=settings.event_retention_count,
+                )
+                worker.start()
+                stack.push_async_callback(worker.stop)
+            yield
+
+    async def heartbeats(request: Request) -> Response:
+        return await heartbeats_endpoint(request.app.state.services)(request)
+
+    app = Starlette(
+        lifespan=lifespan,
+        routes=[
+            *endpoint.routes(),
+            Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ],
+    )
+    app.state.endpoint = endpoint
+    return app
+
+
+async def drain(app: Starlette) -> None:
+    """Stop being ready and end the streams over ten seconds; clients resume elsewhere."""
+    app.state.draining = True
+    await app.state.endpoint.drain(spread=DRAIN_SECONDS)

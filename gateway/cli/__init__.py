@@ -1,0 +1,33 @@
+"""This package is where the command ``signalbox`` is defined: one module per group of commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from gateway.cli import administration, schema, serving
+from gateway.embedded import EmbeddedServerError
+from gateway.servers import ServerError
+from gateway.settings import SettingsError
+from models.errors import Refusal, RequestError
+
+app = typer.Typer(
+    name="signalbox",
+    help="A GraphQL gateway with real-time subscriptions for fleets of AI agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+serving.register(app)
+administration.register(app)
+schema.register(app)
+
+
+def main() -> None:
+    """Run a command; whatever a user can mend is one line on stderr and exit status 1."""
+    try:
+        app()
+    except (SettingsError, ServerError, EmbeddedServerError, Refusal, RequestError) as error:
+        print(f"signalbox: {error}", file=sys.stderr)  # noqa: T201 - this is the command's answer
+        sys.exit(1)

@@ -1,0 +1,92 @@
+"""This module is where uvicorn is run our way: a socket bound before anything starts, streams drained at the end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+from starlette.applications import Starlette
+
+from gateway.app import create_app, drain, transport_options
+from gateway.servers import ServerError, one_line
+from gateway.settings import Settings
+from gateway.transports.server_protocols import server_options
+
+SHUTDOWN_SECONDS = 15
+
+
+@contextmanager
+def bound(settings: Settings) -> Iterator[tuple[Settings, socket.socket]]:
+    """A listening socket, and the settings with the port it has. Raises ServerError when the port is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ServerError(
+                f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or one_line(error)}; "
+                "choose another with --port or SIGNALBOX_PORT."
+            ) from error
+        listener.set_inheritable(True)
+        yield settings.model_copy(update={"port": listener.getsockname()[1]}), listener
+    finally:
+        listener.close()
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server: readiness fails and streams drain before connections are closed; a signal ends it with 0."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; uvicorn would raise the signal again afterwards, and we would not exit with 0."""
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse newcomers, drain, then uvicorn's own end."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        application = application_of(self.config.loaded_app)
+        if application is not None:
+            await drain(application)
+        await super().shutdown(sockets)
+
+
+def serve_until_signal(settings: Settings, listener: socket.socket) -> None:
+    """Serve in this process until SIGINT or SIGTERM."""
+    options: dict[str, Any] = {
+        **server_options(transport_options(settings)),
+        "loop": "uvloop",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS - 3,
+        "backlog": 2048,
+    }
+    GatewayServer(uvicorn.Config(create_app(settings), **options)).run(sockets=[listener])
+
+
+def application_of(loaded: Any) -> Starlette | None:
+    """Our application under whatever uvicorn wrapped it in."""
+    while loaded is not None and not isinstance(loaded, Starlette):
+        loaded = getattr(loaded, "app", None)
+    return loaded
+
+
+def tell(settings: Settings, console: Console) -> None:
+    """Say where the gateway is and how to get in."""
+    console.print(f"[bold]Signalbox[/bold] serves {settings.url}/graphql  (profile {settings.profile.value})")
+    if settings.is_demo:
+        console.print(f"  demo logins and keys: {settings.data_dir / 'demo.json'}")
+        console.print(
+            "  sign in as [bold]operator@acme.example[/bold] at tenant [bold]acme[/bold]; Ctrl-C stops everything"
+        )

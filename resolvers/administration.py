@@ -1,0 +1,65 @@
+"""This module is where the operator at the machine acts: whoever may start the gateway needs no credentials."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from dataloaders.tenants import tenant_by_slug
+from models import PLATFORM_TENANT_ID, EventTopic, Role, Scope, User, UserStatus
+from models.errors import Refusal, RefusalCode, invalid, not_found
+from models.users import email_key
+from resolvers.call import Call, Services
+from resolvers.principal import Principal
+from subscriptions.log import Envelope
+
+
+def operator_call(services: Services, tenant_id: UUID) -> Call:
+    """A call that may do everything in one tenant and acts as the gateway itself."""
+    return Call(services=services, principal=Principal(tenant_id=tenant_id, scopes=frozenset(Scope)))
+
+
+async def create_platform_admin(services: Services, email: str, password: str) -> User:
+    """A person who runs the platform and signs in without a tenant. Raises INVALID, ALREADY_EXISTS. Commits."""
+    key = email_key(email)
+    if "@" not in key:
+        raise invalid("This is not an e-mail address.", "input", "email")
+    user = User(
+        email=email.strip(),
+        email_key=key,
+        password_hash=await services.accounts.hash_password(password, "password"),
+        roles=[Role.ADMIN.value],
+        is_platform_admin=True,
+        status=UserStatus.ACTIVE,
+        email_verified=True,
+    )
+    async with operator_call(services, PLATFORM_TENANT_ID).work() as work:
+        taken = await work.session.scalar(
+            select(User.id).where(User.tenant_id == work.tenant_id, User.email_key == key, User.deleted_at.is_(None))
+        )
+        if taken is not None:
+            raise Refusal(RefusalCode.ALREADY_EXISTS, f"{email} is a platform administrator already.")
+        work.add(user)
+        await work.session.flush()
+        work.record(
+            Envelope(
+                topic=EventTopic.TENANCY,
+                kind="user.created",
+                entity_type=User.__typeid__,
+                entity_id=user.id,
+                required_scope=Scope.USERS_READ,
+                before=None,
+                after={"id": str(user.id), "status": user.status.value, "roles": user.roles},
+            )
+        )
+    return user
+
+
+async def issue_key(services: Services, tenant_slug: str, name: str, scopes: list[str]) -> str:
+    """A new key's text for the tenant. Raises NOT_FOUND, INVALID. Commits."""
+    found = await tenant_by_slug(services.database, tenant_slug)
+    if found is None:
+        raise not_found("tenant")
+    _, secret = await services.accounts.create_api_key(operator_call(services, found[0]), name=name, scopes=scopes)
+    return secret

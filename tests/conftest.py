@@ -1,0 +1,96 @@
+"""This module is where every test gets its servers: one PostgreSQL and one Valkey for the session, new tenants each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from gateway.servers import in_database, prepare_database
+from models.database import Database, DatabaseUrls, PoolOptions, role_url
+from models.roles import APP, OWNER
+from tests.world import Tenants
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A short path, because sockets live below it."""
+    with TemporaryDirectory(prefix="sbx-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def postgres(data_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of the session's own."""
+    server = EmbeddedPostgres.start(data_dir)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(data_dir: Path) -> Iterator[EmbeddedValkey]:
+    """A broker of the session's own."""
+    server = EmbeddedValkey.start(data_dir)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def migrated(postgres: EmbeddedPostgres) -> str:
+    """The superuser's URL of the migrated database."""
+    await prepare_database(postgres.url)
+    return in_database(postgres.url)
+
+
+@pytest.fixture(scope="session")
+def app_url(migrated: str) -> str:
+    """Where the serving role connects."""
+    return role_url(migrated, APP)
+
+
+@pytest.fixture(scope="session")
+async def database(migrated: str) -> AsyncIterator[Database]:
+    """The pools, as a gateway has them."""
+    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=10))
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="session")
+async def owner(migrated: str) -> AsyncIterator[AsyncEngine]:
+    """The owner's engine: sees every tenant."""
+    engine = create_async_engine(role_url(migrated, OWNER))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def tenants(database: Database) -> Tenants:
+    """Two tenants that no other test has touched."""
+    return await Tenants.make(database)
+
+
+class Statements(list[str]):
+    """The SQL that was sent, without the binding of the tenant."""
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[Statements]:
+    """Every statement of the serving role while the block lasts."""
+    seen = Statements()
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if "set_config" not in statement:
+            seen.append(statement)
+
+    event.listen(database.app.sync_engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(database.app.sync_engine, "before_cursor_execute", note)

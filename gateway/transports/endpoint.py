@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp
 
+from gateway.graphiql.page import GraphiQLPage
 from gateway.transports.http import HttpEndpoint
 from gateway.transports.open_connections import OpenConnections
 from gateway.transports.operations import Operations
@@ -21,11 +21,12 @@ PATH = "/graphql"
 class GraphQLEndpoint:
     """HTTP, event streams and WebSockets at ``/graphql`` over one execution."""
 
-    def __init__(self, operations: Operations, options: TransportOptions, *, page: ASGIApp | None = None) -> None:
+    def __init__(self, operations: Operations, options: TransportOptions) -> None:
         self.connections = OpenConnections()
         seats = Seats(options)
         self._options = options
-        self._http = HttpEndpoint(operations, options, self.connections, seats, page)
+        self._page = GraphiQLPage() if options.graphiql else None
+        self._http = HttpEndpoint(operations, options, self.connections, seats, self._page)
         self._websocket = WebSocketEndpoint(operations, options, self.connections, seats)
 
     def routes(self) -> list[BaseRoute]:
@@ -33,6 +34,7 @@ class GraphQLEndpoint:
         return [
             WebSocketRoute(PATH, self._websocket),
             Route(PATH, self._http, middleware=[self._cross_origin()]),
+            *(self._page.routes() if self._page else ()),
         ]
 
     async def drain(self, *, spread: float = 10.0) -> None:

@@ -178,7 +178,7 @@ class SupervisedBackend(BroadcastBackend):
 
     async def _open(self) -> None:
         if self._failures:
-            ceiling = min(_BACKOFF_CAP_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._failures, 10))
+            ceiling = min(_BACKOFF_CAP_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** min(self._failures - 1, 10))
             # Half of it random: gateways that lost one broker must not come back as one.
             await asyncio.sleep(ceiling * random.uniform(0.5, 1.0))  # noqa: S311
         try:

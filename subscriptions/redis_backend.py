@@ -26,6 +26,7 @@ class RedisBackend(SupervisedBackend):
 
     def __init__(self, url: str) -> None:
         super().__init__()
+        self._is_closed = False
         self._address = RedisAddress.parse(url)
         settings = self._address.publishing
         self._cluster = _cluster_client(settings) if self._address.is_cluster else None
@@ -46,21 +47,21 @@ class RedisBackend(SupervisedBackend):
         return link
 
     async def publish(self, channel: str, message: bytes) -> None:
-        async with _deadline():
+        async with self._deadline():
             if self._cluster is None:
                 await self._client.publish(channel, message)
             else:
                 await self._cluster.spublish(_CLUSTER_TAG + channel, message)
 
     async def refresh_keys(self, keys: Mapping[str, int]) -> None:
-        async with _deadline():
+        async with self._deadline():
             pipeline = self._client.pipeline(transaction=False)
             for key, seconds in keys.items():
                 pipeline.set(key, b"1", ex=seconds)
             await pipeline.execute()
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
-        async with _deadline():
+        async with self._deadline():
             pipeline = self._client.pipeline(transaction=False)
             for key in keys:
                 pipeline.unlink(key)
@@ -73,7 +74,7 @@ class RedisBackend(SupervisedBackend):
     async def announce_expiry(self) -> bool:
         if self._cluster is not None:
             return False  # each node would tell only those connected to it
-        async with _deadline():
+        async with self._deadline():
             try:
                 await self._add_expiry_events()
             except ResponseError as error:
@@ -83,7 +84,8 @@ class RedisBackend(SupervisedBackend):
 
     async def close_clients(self) -> None:
         with contextlib.suppress(BrokerError):
-            async with _deadline():
+            async with self._deadline():
+                self._is_closed = True
                 await self._client.aclose()
 
     async def _add_expiry_events(self) -> None:
@@ -93,10 +95,17 @@ class RedisBackend(SupervisedBackend):
         if missing:
             await self._client.config_set(setting, current + missing)
 
-    @staticmethod
-    async def _owner(cluster: RedisCluster) -> tuple[str, int]:
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        if self._is_closed:
+            raise BrokerError("the bus was stopped")  # redis-py would open a connection that nobody closes
+        with broker_errors():
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                yield
+
+    async def _owner(self, cluster: RedisCluster) -> tuple[str, int]:
         """The node that holds our slot now: publishing to it corrects what the client believes."""
-        async with _deadline():
+        async with self._deadline():
             await cluster.spublish(_CLUSTER_TAG, b"")
             node = cluster.get_node_from_key(_CLUSTER_TAG)
         if node is None:
@@ -109,10 +118,3 @@ def _cluster_client(settings: dict[str, Any]) -> RedisCluster:
     if settings.pop("connection_class", None) is SSLConnection:
         settings["ssl"] = True
     return RedisCluster(**settings)
-
-
-@contextlib.asynccontextmanager
-async def _deadline() -> AsyncIterator[None]:
-    with broker_errors():
-        async with asyncio.timeout(PUBLISH_SECONDS):
-            yield

@@ -1,5 +1,6 @@
 """This module is where one pub/sub connection to Redis is spoken over, from its opening to its end."""
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -16,11 +17,22 @@ _READ_SECONDS: Final = 1.0  # how often a blocked read looks whether it was clos
 
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
-    """Whatever redis-py or the socket raises becomes BrokerError."""
+    """Whatever redis-py or the socket raises becomes BrokerError, and a cancellation stays one.
+
+    redis-py sends under asyncio.wait_for, which before Python 3.12 forgets a cancellation that arrives as the
+    send completes (CPython issue 86296); without the second look a stopped task would run on for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "brokers are spoken to from tasks"
+    cancellations = task.cancelling()
     try:
         yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        if task.cancelling() > cancellations:
+            raise asyncio.CancelledError from error
         raise BrokerError(str(error) or type(error).__name__) from error
+    if task.cancelling() > cancellations:
+        raise asyncio.CancelledError
 
 
 class RedisLink(Link):

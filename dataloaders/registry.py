@@ -42,7 +42,7 @@ workspaces: Final = Listing(
 
 
 def _children() -> Any:
-    parent = func.unnest(bindparam("keys", type_=ARRAY(Uuid))).table_valued("id", name="parent")
+    parent = func.unnest(bindparam("keys", type_=ARRAY(Uuid))).table_valued("id", name="parent").render_derived()
     child = (
         select(Workspace)
         .where(

@@ -9,6 +9,11 @@ import structlog
 
 from gateway.settings import LogFormat
 
+# Local variables hold what logs must not: tokens, variables, messages.
+_traceback_without_locals = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def configure(form: LogFormat, level: int = logging.INFO) -> None:
     """Send structlog's and the standard library's records to stderr in one form."""
@@ -18,9 +23,13 @@ def configure(form: LogFormat, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_traceback_without_locals, structlog.processors.JSONRenderer()]
         if form is LogFormat.JSON
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

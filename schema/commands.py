@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from strawberry.types.base import get_object_definition
 
 from models import Scope
-from models.errors import Refusal
+from models.errors import Refusal, RefusalCode
 from models.ids import decode
 from resolvers.call import Call
 from resolvers.idempotency import Claim, Replay
@@ -29,11 +30,25 @@ def user_errors() -> Any:
     return column("Why nothing was changed; empty when it was.")
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a user error is read from; the refusal itself is an exception, which the executor would raise."""
+
+    code: RefusalCode
+    message: str
+    field: list[str] | None
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> Reason:
+        """The refusal's words."""
+        return cls(refusal.code, refusal.message, list(refusal.field) if refusal.field else None)
+
+
 class Answer:
     """What a payload's fields are read from: the use case's result, or what was refused."""
 
     def __init__(self, fields: list[str], result: Any, refusals: list[Refusal]) -> None:
-        self.user_errors: list[Refusal] = refusals
+        self.user_errors = [Reason.of(one) for one in refusals]
         self.principal = getattr(result, "principal", None)
         for name in fields:
             single = len(fields) == 1

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Select, and_, func, select
 
 from dataloaders.pages import Listing, Order
-from models import ApiKey, Role, Scope, Session, Tenant, TenantStatus, User, UserStatus
+from models import PLATFORM_TENANT_ID, ApiKey, Role, Scope, Session, Tenant, TenantStatus, User, UserStatus
 from models.database import Database
 from models.scopes import GRANTABLE_SCOPES
 
@@ -93,7 +93,8 @@ async def session_standings(database: Database, tenant_id: UUID, ids: Sequence[U
         row.id: SessionStanding(
             row.user_id,
             known_roles(row.roles),
-            row.is_platform_admin,
+            # The flag counts in the reserved tenant only: a row of another tenant cannot make itself one.
+            row.is_platform_admin and tenant_id == PLATFORM_TENANT_ID,
             row.authorization_version,
             row.alive,
             row.slug,

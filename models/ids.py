@@ -15,7 +15,7 @@ from uuid import UUID
 NIL: Final = UUID(int=0)
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
-_PREFIX: Final = re.compile(r"^[a-z]([a-z_]{0,61}[a-z])?$")
+_PREFIX: Final = re.compile(r"[a-z]([a-z_]{0,61}[a-z])?")
 _SUFFIX_LENGTH: Final = 26
 
 
@@ -68,7 +68,7 @@ def from_suffix(text: str) -> UUID:
 
 def encode(prefix: str, value: UUID) -> str:
     """The TypeID of ``value``; an empty prefix leaves the separator out. Raises InvalidId."""
-    if prefix and not _PREFIX.match(prefix):
+    if prefix and not _PREFIX.fullmatch(prefix):
         raise InvalidId("a prefix is 1 to 63 characters of [a-z_], letters at both ends")
     return f"{prefix}_{suffix(value)}" if prefix else suffix(value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,10 @@ from models import Event, Role, Tenant, TenantStatus, User, UserStatus
 from models.database import Database
 from models.ids import uuid7
 from models.users import email_key
+from resolvers.call import Call, Services
 from resolvers.credentials import Accounts, Signed
 from resolvers.passwords import Passwords
-from resolvers.principal import Principal, require
+from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
 from resolvers.unit_of_work import UnitOfWork, unit_of_work
 from subscriptions.log import OPEN_STREAM
@@ -63,31 +64,6 @@ class Announced:
 
 
 @dataclass(slots=True)
-class Operation:
-    """One operation, as far as credentials know it."""
-
-    house: House
-    principal: Principal | None = None
-    address: str | None = "192.0.2.7"
-    user_agent: str | None = "tests"
-    password_tried: bool = False
-
-    @property
-    def who(self) -> Principal:
-        """The caller."""
-        assert self.principal is not None
-        return self.principal
-
-    def require(self, scope: Any) -> None:
-        """Refuse unless the caller holds ``scope``."""
-        require(self.principal, scope)
-
-    def work(self, tenant_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
-        """A unit of work in the caller's tenant."""
-        return self.house.work(tenant_id or self.who.tenant_id, self.principal)
-
-
-@dataclass(slots=True)
 class House:
     """Accounts over a real database, with a clock of their own."""
 
@@ -112,9 +88,14 @@ class House:
             self.clock.timer,
         )
 
-    def call(self, principal: Principal | None = None) -> Operation:
-        """A new operation."""
-        return Operation(self, principal)
+    def call(self, principal: Principal | None = None, accounts: Accounts | None = None) -> Call:
+        """A new operation; nothing here rings a bell, so it has no bus."""
+        means: dict[str, Any] = {one.name: None for one in fields(Services)}
+        means |= {"database": self.database, "announcer": self.announced, "clock": self.clock}
+        means["accounts"] = accounts or self.accounts()
+        return Call(
+            services=Services(**means), principal=principal, address="192.0.2.7", user_agent="tests \x00 of signing in"
+        )
 
     def work(self, tenant_id: UUID, principal: Principal | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import bcrypt
 import pytest
 
 from models import PLATFORM_TENANT_ID, Role, Scope, Tenant, TenantStatus, User, UserStatus
-from models.database import Database
 from models.errors import LimitExceeded, Refusal, RefusalCode, Unauthenticated
 from models.scopes import ROLE_SCOPES
 from resolvers.credentials import Accounts
@@ -17,30 +15,6 @@ from resolvers.tokens import TokenExpired
 from tests.resolvers.people import PASSWORD, House, email_of
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    house = House(database)
-    yield house
-    house.passwords.close()
-
-
-@pytest.fixture
-async def accounts(house: House) -> AsyncIterator[Accounts]:
-    accounts = house.accounts()
-    yield accounts
-    await accounts.close()
-
-
-@pytest.fixture
-async def acme(house: House) -> Tenant:
-    return await house.tenant()
-
-
-@pytest.fixture
-async def ada(house: House, acme: Tenant) -> User:
-    return await house.person(acme.id, Role.OPERATOR)
 
 
 async def refused_login(house: House, accounts: Accounts, slug: str | None, email: str | None, password: str) -> str:

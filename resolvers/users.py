@@ -1,0 +1,247 @@
+"""This module is where people are managed: created, given roles, suspended, and where they edit their own profile.
+
+Security boundary: only an admin gives roles, and a tenant keeps at least one active admin whatever is done at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict, Unpack
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+
+from models import PLATFORM_TENANT_ID, EventTopic, Role, Scope, User, UserStatus
+from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
+from models.ids import uuid7
+from models.users import email_key
+from resolvers.call import Call
+from resolvers.principal import Principal
+from resolvers.sessions import end_sessions_of
+from resolvers.uniqueness import flush_unique
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import document, line, web_address
+from subscriptions.log import Envelope
+
+NAME_LIMIT: Final = 100
+PREFERENCES_LIMIT_BYTES: Final = 16_384
+EMAIL_LIMIT: Final = 254
+OWN_PROFILE: Final = frozenset({"display_name", "avatar_url", "preferences"})
+
+# No quoted local parts and no address literals: nobody signs in with them, and they break what is shown.
+_EMAIL: Final = re.compile(
+    r"[^\s@\x00-\x1f\x7f\"(),:;<>\[\]\\]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}"
+)
+# Without an @, so that a name that is searched and logged is never an address.
+_USERNAME: Final = re.compile(r"[^\W_][\w.-]{1,99}")
+
+_TAKEN: Final = {
+    "uq_users_email_key": ("email", "Somebody has this address already."),
+    "uq_users_username": ("username", "Somebody has this name already."),
+}
+_LEGAL: Final = {
+    UserStatus.PENDING: {UserStatus.ACTIVE, UserStatus.SUSPENDED, UserStatus.DELETED},
+    UserStatus.ACTIVE: {UserStatus.SUSPENDED, UserStatus.DELETED},
+    UserStatus.SUSPENDED: {UserStatus.ACTIVE, UserStatus.DELETED},
+    UserStatus.DELETED: set[UserStatus](),
+}
+
+
+class UserChanges(TypedDict, total=False):
+    """What an update may say; absent stays, None clears."""
+
+    username: str | None
+    display_name: str | None
+    avatar_url: str | None
+    department: str | None
+    roles: Sequence[Role]
+    status: UserStatus
+    preferences: dict[str, Any] | None
+
+
+async def create_user(
+    call: Call,
+    *,
+    email: str,
+    roles: Sequence[Role],
+    password: str | None = None,
+    username: str | None = None,
+    display_name: str | None = None,
+    department: str | None = None,
+) -> User:
+    """A new person: active with a password, pending without. Raises FORBIDDEN, INVALID, ALREADY_EXISTS. Commits."""
+    call.require(Scope.USERS_WRITE)
+    if roles:
+        _require_admin(call.who)
+    said = UserChanges(username=username, display_name=display_name, department=department, roles=roles)
+    user = User(id=uuid7(), email=email_address(email), **_cleaned(said))
+    user.email_key = email_key(email)
+    user.email_hash = hashlib.sha256(user.email_key.encode()).hexdigest()
+    if password is not None:
+        # Before the transaction: a row lock or a connection must not wait for argon2.
+        user.password_hash = await call.services.accounts.hash_password(password, "password")
+    user.status = UserStatus.ACTIVE if password is not None else UserStatus.PENDING
+    async with call.work() as work:
+        work.add(user)
+        _crown(user)
+        await flush_unique(work, _TAKEN)
+        _record(work, user, "user.created", None, user.facets())
+    return user
+
+
+async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -> User:
+    """Change a person. Without users:write one changes only one's own profile.
+
+    New roles or a new status end the person's access tokens; suspension and deletion end the sessions too.
+    Raises FORBIDDEN, NOT_FOUND, INVALID, ALREADY_EXISTS, ILLEGAL_TRANSITION. Commits.
+    """
+    who = call.who
+    if id != who.member_id or not OWN_PROFILE.issuperset(changes):
+        # Asked before the look-up, so that a refusal does not tell who exists.
+        call.require(Scope.USERS_WRITE)
+    if "roles" in changes:
+        _require_admin(who)
+    cleaned = _cleaned(changes)
+    async with call.work() as work:
+        user = await _locked(work, id, cleaned)
+        if "status" in cleaned and Role.ADMIN in user.granted_roles:
+            _require_admin(who)
+        before = user.facets()
+        changed = sorted(name for name, value in cleaned.items() if getattr(user, name) != value)
+        if "status" in changed:
+            _refuse_transition(user, cleaned["status"])
+        for name in changed:
+            setattr(user, name, cleaned[name])
+        if changed:
+            await _apply(work, user, changed)
+            await flush_unique(work, _TAKEN)
+            gone = user.status is UserStatus.DELETED
+            kind = "user.deleted" if gone else "user.updated"
+            _record(work, user, kind, before, None if gone else user.facets(), {"changed": changed})
+    call.services.accounts.forget(user.tenant_id)
+    return user
+
+
+def email_address(value: str, field: str = "email") -> str:
+    """An address as it was given, trimmed. Raises INVALID for what cannot be one."""
+    trimmed = value.strip()
+    if len(trimmed) > EMAIL_LIMIT or not _EMAIL.fullmatch(trimmed):
+        raise invalid("This is an e-mail address.", "input", field)
+    return trimmed
+
+
+def _require_admin(who: Principal) -> None:
+    if not who.is_platform_admin and Role.ADMIN not in who.roles:
+        raise Forbidden("Only an admin gives and takes roles.")
+
+
+async def _locked(work: UnitOfWork, user_id: UUID, cleaned: dict[str, Any]) -> User:
+    """The person, locked; when an admin may be lost, together with every active admin, in the order of their ids."""
+    demoted = Role.ADMIN.value not in cleaned.get("roles", [Role.ADMIN.value])
+    stopped = cleaned.get("status", UserStatus.ACTIVE) is not UserStatus.ACTIVE
+    if not demoted and not stopped:
+        return await work.locked(User, user_id)
+    # Two admins who demote each other must not both find the other one still there.
+    rows = await work.session.scalars(
+        select(User)
+        .where(
+            User.tenant_id == work.tenant_id,
+            User.deleted_at.is_(None),
+            or_(User.id == user_id, (User.status == UserStatus.ACTIVE) & _is_admin()),
+        )
+        .order_by(User.id)
+        .with_for_update(key_share=True)
+    )
+    admins = {row.id: row for row in rows}
+    user = admins.pop(user_id, None)
+    if user is None:
+        raise not_found("user", "input", "id")
+    was_admin = user.status is UserStatus.ACTIVE and (user.is_platform_admin or Role.ADMIN in user.granted_roles)
+    if was_admin and not admins:
+        raise Refusal(
+            RefusalCode.ILLEGAL_TRANSITION,
+            "The last active admin stays one.",
+            field=("input", "roles" if demoted else "status"),
+            current=user,
+        )
+    return user
+
+
+def _is_admin() -> Any:
+    return or_(func.array_position(User.roles, Role.ADMIN.value).is_not(None), User.is_platform_admin)
+
+
+def _refuse_transition(user: User, target: UserStatus) -> None:
+    if target not in _LEGAL[user.status]:
+        raise Refusal(
+            RefusalCode.ILLEGAL_TRANSITION,
+            f"A user who is {user.status.value.upper()} cannot become {target.value.upper()}.",
+            field=("input", "status"),
+            current=user,
+        )
+
+
+async def _apply(work: UnitOfWork, user: User, changed: list[str]) -> None:
+    if "roles" in changed:
+        _crown(user)
+    if "roles" in changed or "status" in changed:
+        user.authorization_version += 1
+    if "status" in changed and user.status is not UserStatus.ACTIVE:
+        await end_sessions_of(work, user.id)
+    if user.status is UserStatus.DELETED:
+        user.deleted_at = work.now
+
+
+def _crown(user: User) -> None:
+    # Nobody but platform administrators lives in the platform's tenant, and nobody is one elsewhere.
+    user.is_platform_admin = user.tenant_id == PLATFORM_TENANT_ID and Role.ADMIN in user.granted_roles
+
+
+def _cleaned(changes: UserChanges) -> dict[str, Any]:
+    cleaned: dict[str, Any] = dict(changes)
+    if cleaned.get("username") is not None:
+        cleaned["username"] = _username(cleaned["username"])
+    for name, field in (("display_name", "displayName"), ("department", "department")):
+        if cleaned.get(name) is not None:
+            cleaned[name] = line(cleaned[name], NAME_LIMIT, field)
+    if cleaned.get("avatar_url") is not None:
+        cleaned["avatar_url"] = web_address(cleaned["avatar_url"], "avatarUrl")
+    for name in ("roles", "status"):
+        if name in cleaned and cleaned[name] is None:
+            raise invalid("This cannot be cleared.", "input", name)
+    if "roles" in cleaned:
+        cleaned["roles"] = [role.value for role in Role if role in cleaned["roles"]]
+    if "preferences" in cleaned:
+        cleaned["preferences"] = document(cleaned["preferences"] or {}, PREFERENCES_LIMIT_BYTES, "preferences")
+    return cleaned
+
+
+def _username(value: str) -> str:
+    if not _USERNAME.fullmatch(value):
+        raise invalid("A name has 2 to 100 letters, digits, dots, hyphens and underscores.", "input", "username")
+    return value
+
+
+def _record(
+    work: UnitOfWork,
+    user: User,
+    kind: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    payload: dict[str, Any] | None = None,
+) -> None:
+    work.record(
+        Envelope(
+            topic=EventTopic.TENANCY,
+            kind=kind,
+            entity_type=User.__typeid__,
+            entity_id=user.id,
+            required_scope=Scope.USERS_READ,
+            owner_user_id=user.id,
+            before=before,
+            after=after,
+            payload=payload or {},
+        )
+    )

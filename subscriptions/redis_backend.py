@@ -54,18 +54,10 @@ class RedisBackend(SupervisedBackend):
                 await self._cluster.spublish(_CLUSTER_TAG + channel, message)
 
     async def refresh_keys(self, keys: Mapping[str, int]) -> None:
-        async with self._deadline():
-            pipeline = self._client.pipeline(transaction=False)
-            for key, seconds in keys.items():
-                pipeline.set(key, b"1", ex=seconds)
-            await pipeline.execute()
+        await self._send_all(("SET", key, b"1", "EX", seconds) for key, seconds in keys.items())
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
-        async with self._deadline():
-            pipeline = self._client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.unlink(key)
-            await pipeline.execute()
+        await self._send_all(("UNLINK", key) for key in keys)
 
     @property
     def expiry_channel(self) -> str:
@@ -87,6 +79,14 @@ class RedisBackend(SupervisedBackend):
             async with self._deadline():
                 self._is_closed = True
                 await self._client.aclose()
+
+    async def _send_all(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> None:
+        async with self._deadline():
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                # By name: the cluster's pipeline has methods that run nothing (its unlink is a coroutine).
+                pipeline.execute_command(*command)
+            await pipeline.execute()
 
     async def _add_expiry_events(self) -> None:
         setting = "notify-keyspace-events"

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from broadcaster import Event
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 
 from subscriptions.backend import BrokerError, Confirmed, Delivery, Link, Refused
 
+# TimeoutError is an OSError; RedisClusterException is no RedisError.
+_BROKER_ERRORS: Final = (RedisError, RedisClusterException, OSError)
 _READ_SECONDS: Final = 1.0  # how often a blocked read looks whether it was closed meanwhile
 
 
@@ -27,7 +29,7 @@ def broker_errors() -> Iterator[None]:
     cancellations = task.cancelling()
     try:
         yield
-    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+    except _BROKER_ERRORS as error:
         if task.cancelling() > cancellations:
             raise asyncio.CancelledError from error
         raise BrokerError(str(error) or type(error).__name__) from error
@@ -73,7 +75,7 @@ class RedisLink(Link):
 
     async def close(self) -> None:
         self._is_closed = True
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*_BROKER_ERRORS):
             await self._connection.disconnect(nowait=True)
 
     async def _ask(self, verb: str, channels: Collection[str]) -> None:

@@ -84,7 +84,7 @@ class Valkey:
         self.server.stop()
 
     def command(self, *words: str) -> Any:
-        with Redis.from_url(self.url, socket_timeout=5) as client:
+        with Redis.from_url(self.url, socket_timeout=5, protocol=2) as client:
             return client.execute_command(*words)
 
 
@@ -96,9 +96,12 @@ class TcpValkey:
         self.port = free_port()
         listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
         keep_nothing = ["--save", "", "--appendonly", "no"]
-        command: list[str | Path] = [binaries.valkey_program(), *listen, *keep_nothing, *options]
-        log = folder / "valkey.log"
-        self.process = ServerProcess("valkey", command, log=log, death_signal=signal.SIGKILL)
+        self._command: list[str | Path] = [binaries.valkey_program(), *listen, *keep_nothing, *options]
+        self._log = folder / "valkey.log"
+        self.start()
+
+    def start(self) -> None:
+        self.process = ServerProcess("valkey", self._command, log=self._log, death_signal=signal.SIGKILL)
         self.process.wait_until(self._is_listening, DEADLINE)
 
     def command(self, *words: str | int) -> Any:

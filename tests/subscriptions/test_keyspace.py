@@ -87,8 +87,8 @@ async def test_the_broker_is_asked_to_notify_without_losing_what_others_asked_fo
     valkey.command("CONFIG", "SET", "notify-keyspace-events", before)
     bus = await buses.start(valkey.backend())
     assert await bus.announce_expiry()
-    setting = valkey.command("CONFIG", "GET", "notify-keyspace-events")
-    assert sorted(next(iter(setting.values())).decode()) == sorted(after)
+    _, flags = valkey.command("CONFIG", "GET", "notify-keyspace-events")
+    assert sorted(flags.decode()) == sorted(after)
 
 
 async def test_a_restarted_broker_that_forgot_is_asked_again(tmp_path: Path, buses: Buses) -> None:

@@ -15,7 +15,9 @@ def host_allowed(host: str | None, allowed: frozenset[str]) -> bool:
     if not host:
         return False
     host = host.lower()
-    return host in allowed or _without_port(host) in allowed
+    name = _without_port(host)
+    # Settings name an IPv6 address bare, Host puts it into brackets.
+    return host in allowed or name in allowed or name.strip("[]") in allowed
 
 
 def origin_allowed(origin: str | None, allowed: frozenset[str]) -> bool:

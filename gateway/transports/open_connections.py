@@ -75,14 +75,17 @@ class OpenConnections:
         pause = spread / len(connections) if connections else 0.0
         for connection in connections:
             connection.drain()
-            if self._empty.is_set():
+            if await self._gone_within(pause):
                 return
-            await asyncio.sleep(pause)
+        await self._gone_within(patience)
+
+    async def _gone_within(self, seconds: float) -> bool:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await self.all_gone()
         except TimeoutError:
-            return
+            return False
+        return True
 
     async def all_gone(self) -> None:
         """Waits until nothing is open."""

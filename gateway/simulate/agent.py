@@ -1,0 +1,223 @@
+"""This module is where one simulated agent lives: it takes its place, beats, and obeys what the answers tell it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, TypeVar
+
+from gateway.simulate.behaviour import Behaviour, Mood, Phase, figures, life
+from gateway.simulate.public_api import Away, PublicApi, Refused
+from gateway.simulate.report import FleetReport, Silence
+from models.base import utcnow
+
+_FIRST_BACKOFF_SECONDS: Final = 0.5
+_MAX_BACKOFF_SECONDS: Final = 30.0
+_PAUSED_SLOWER: Final = 5
+_LIVE: Final = frozenset({"ONLINE", "DEGRADED"})
+_STOPPED: Final = frozenset({"PAUSED", "HIBERNATED"})
+_REMOVED: Final = "REMOVED"
+_ROLES: Final = ("Marketing", "Frontend", "Backend", "QA", "SEO", "Sales", "Support")
+
+Result = TypeVar("Result")
+
+
+class RunOver(Exception):
+    """The run's time is up."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What the agents of one run share."""
+
+    api: PublicApi
+    key: str
+    seed: int
+    period_seconds: float
+    behaviour: Behaviour
+    report: FleetReport
+    stop: asyncio.Event
+    gate: asyncio.Semaphore
+    """How many ask for their places at once: a fleet that starts must not be a flood."""
+
+    def name_of(self, number: int) -> str:
+        """The workspace's name: a fleet that is started again takes the same places."""
+        return f"sim-{self.seed}-{number:03}"
+
+    async def rest(self, seconds: float) -> None:
+        """Wait. Raises RunOver when the run ends before or meanwhile."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self.stop.wait()
+        except TimeoutError:
+            if not self.stop.is_set():
+                return
+        raise RunOver
+
+
+@dataclass(slots=True)
+class SimulatedAgent:
+    """One agent with a workspace of its own."""
+
+    run: Run
+    number: int
+    plan: Random = field(init=False)
+    noise: Random = field(init=False)
+    """Apart from the plan: how many beats are sent depends on the network, what the agent goes through must not."""
+    workspace_id: str = ""
+    token: str | None = None
+    lease_epoch: int | None = None
+    status: str = ""
+    answered_at: Any = None
+    registered_at: float = 0.0
+    next_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.plan = Random(f"{self.run.seed}/{self.number}/plan")  # noqa: S311 - nothing secret is drawn
+        self.noise = Random(f"{self.run.seed}/{self.number}/noise")  # noqa: S311
+
+    @property
+    def name(self) -> str:
+        """Its workspace's name."""
+        return self.run.name_of(self.number)
+
+    async def live(self, known_id: str | None) -> None:
+        """Take the place ``known_id``, or a new one, and live until the run ends or the gateway ends it."""
+        report = self.run.report
+        try:
+            await self._enlist(known_id)
+            report.enlisted += 1
+            self.next_at = _now() + self.noise.uniform(0, self.run.period_seconds)
+            await self.run.rest(self.next_at - _now())
+            for phase in life(self.run.behaviour, self.plan):
+                await self._go_through(phase)
+        except RunOver:
+            if self.status in _LIVE and report.doing.get(self.name) != Mood.SILENT:
+                report.silences.append(Silence(self.workspace_id, self.answered_at))
+            return
+        except Refused as refusal:
+            self._end(refusal)
+        report.doing.pop(self.name, None)
+
+    def _end(self, refusal: Refused) -> None:
+        if refusal.status == _REMOVED:
+            why = "removed"
+        else:
+            why = refusal.code.lower()
+            if refusal.code != "FENCED":
+                self.run.report.errors[refusal.code] += 1
+        # A fenced agent stops, too: two that took the place from each other would do so for ever.
+        self.run.report.ended[why] += 1
+
+    async def _enlist(self, known_id: str | None) -> None:
+        run = self.run
+        said = {
+            "name": self.name,
+            "role": f"Simulated {_ROLES[self.number % len(_ROLES)]}",
+            "tier": 1 + self.number % 3,
+            "idempotencyKey": f"simulate/{self.name}",
+        }
+        self.workspace_id = known_id or await self._in_turn(lambda: run.api.create_workspace(run.key, **said))
+        await self._register()
+
+    async def _register(self) -> None:
+        card = {
+            "name": self.name,
+            "version": "1.1.0",
+            "skills": [{"id": "generate-seo-page"}, {"id": "audit-seo-page"}],
+            "capabilities": {"streaming": True},
+        }
+        said = {"id": self.workspace_id, "url": f"https://{self.name}.agents.example", "agentCard": card}
+        while True:
+            try:
+                taken = await self._in_turn(lambda: self.run.api.register(self.token or self.run.key, **said))
+                break
+            except Refused as refusal:
+                if refusal.status not in _STOPPED:
+                    raise
+                self.status = str(refusal.status)
+                await self._wait_until_resumed()
+        # Only the first registration shows the token; an agent that lost it goes on with the fleet's key.
+        self.token = taken.token or self.token
+        self.lease_epoch, self.status = taken.lease_epoch, taken.status
+        self.registered_at, self.answered_at = _now(), utcnow()
+        self.run.report.registrations += 1
+
+    async def _go_through(self, phase: Phase) -> None:
+        if phase.mood is Mood.SILENT:
+            await self._keep_silent(phase)
+            return
+        ends_at = _now() + phase.seconds
+        while _now() < ends_at:
+            await self._beat(phase.mood)
+            if self.status in _STOPPED:
+                await self._wait_until_resumed()
+            self.next_at = max(self.next_at + self.run.period_seconds, _now())
+            await self.run.rest(self.next_at - _now())
+
+    async def _keep_silent(self, phase: Phase) -> None:
+        self._do(Mood.SILENT)
+        silence = Silence(self.workspace_id, self.answered_at)
+        self.run.report.silences.append(silence)
+        await self.run.rest(phase.seconds)
+        silence.ended_at = utcnow()
+        if phase.new_runtime:
+            await self._register()
+        self.next_at = _now()
+
+    async def _wait_until_resumed(self) -> None:
+        """No work, but a slow beat: it is the only way to hear that the pause is over."""
+        while self.status in _STOPPED:
+            self._do(self.status.lower())
+            await self.run.rest(self.run.period_seconds * _PAUSED_SLOWER)
+            await self._beat(Mood.IDLE)
+        self.next_at = _now()
+
+    async def _beat(self, mood: Mood) -> None:
+        """One answered beat. One that is lost is not sent again: a newer one takes its place."""
+        if self.status not in _STOPPED:
+            self._do(mood)
+        self.status = await self._insist(lambda: self._say(mood))
+        self.answered_at = utcnow()
+        self.run.report.beats += 1
+        if self.status == _REMOVED:
+            raise Refused(_REMOVED, status=_REMOVED)
+
+    def _say(self, mood: Mood) -> Awaitable[str]:
+        beat = {
+            "workspaceId": self.workspace_id,
+            "leaseEpoch": self.lease_epoch,
+            "uptimeSeconds": int(_now() - self.registered_at),
+            **figures(mood, self.noise),
+        }
+        api, token = self.run.api, self.token or self.run.key
+        by_graphql = self.number % 100 < 100 * self.run.behaviour.graphql_share
+        return api.report_heartbeat(token, beat) if by_graphql else api.post_heartbeat(token, beat)
+
+    async def _insist(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask until there is an answer, waiting longer each time, and never two agents in step."""
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                return await ask()
+            except Away as away:
+                self.run.report.errors[away.code] += 1
+                self._do("waiting for the gateway")
+                await self.run.rest(away.retry_after_seconds + self.noise.uniform(backoff / 2, backoff))
+                backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
+
+    async def _in_turn(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        async def alone() -> Result:
+            async with self.run.gate:
+                return await ask()
+
+        return await self._insist(alone)
+
+    def _do(self, what: str) -> None:
+        self.run.report.doing[self.name] = str(what)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,128 @@
+"""This module is where a fleet is started, kept going and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+
+from gateway.simulate.agent import Run, RunOver, SimulatedAgent
+from gateway.simulate.behaviour import Behaviour
+from gateway.simulate.progress import Progress
+from gateway.simulate.public_api import Away, PublicApi, Refused
+from gateway.simulate.report import FleetReport
+from models.errors import BadRequest, Unauthenticated, Unavailable
+
+MAX_AGENTS: Final = 10_000
+MAX_RATE: Final = 100.0
+_READY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.25
+_ENLISTING_AT_ONCE: Final = 8
+_MAX_CONNECTIONS: Final = 200
+# Shorter than a server keeps an idle connection (uvicorn: 5 s), or a beat now and then meets one just closed.
+_KEEPALIVE_SECONDS: Final = 4.0
+_TIMEOUT: Final = httpx.Timeout(15.0, pool=60.0)
+
+
+async def run_fleet(
+    url: str,
+    api_key: str,
+    *,
+    agents: int,
+    rate: float,
+    seed: int = 7,
+    seconds: float | None = None,
+    script: Behaviour | None = None,
+    stop: asyncio.Event | None = None,
+    progress: Progress | None = None,
+    progress_seconds: float = 5.0,
+) -> FleetReport:
+    """``agents`` agents that each beat ``rate`` times a second, until ``stop`` is set or ``seconds`` have passed.
+
+    Each waits for a beat's answer before the next, so above 3 a second the answers set the pace. ``seconds`` count
+    from the first contact. A fleet with the same seed and key takes the same workspaces. Raises BAD_REQUEST,
+    UNAVAILABLE when no gateway is ready within a minute, UNAUTHENTICATED when it does not take the key.
+    """
+    _refuse_nonsense(agents, rate)
+    # Its INFO line for every request would bury everything else.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    report = FleetReport(agents)
+    stop = stop or asyncio.Event()
+    async with _client(url, agents) as client:
+        api = PublicApi(client)
+        run = Run(
+            api, api_key, seed, 1 / rate, script or Behaviour(), report, stop, asyncio.Semaphore(_ENLISTING_AT_ONCE)
+        )
+        try:
+            known = await _known_places(run, url)
+        except RunOver:
+            return report
+        async with asyncio.TaskGroup() as group:
+            helpers = [group.create_task(_stop_after(stop, seconds), name="fleet-clock")]
+            if progress is not None:
+                helpers.append(group.create_task(_tell(report, progress, progress_seconds), name="fleet-progress"))
+            fleet = [SimulatedAgent(run, number) for number in range(1, agents + 1)]
+            await asyncio.wait(
+                [group.create_task(one.live(known.get(one.name)), name=f"agent {one.name}") for one in fleet]
+            )
+            for helper in helpers:
+                helper.cancel()
+    return report
+
+
+def _refuse_nonsense(agents: int, rate: float) -> None:
+    if not 1 <= agents <= MAX_AGENTS:
+        raise BadRequest(f"A fleet has 1 to {MAX_AGENTS:,} agents.")
+    if not 0 < rate <= MAX_RATE:
+        raise BadRequest(f"An agent beats more than 0 and at most {MAX_RATE:.0f} times a second.")
+
+
+@asynccontextmanager
+async def _client(url: str, agents: int) -> AsyncIterator[httpx.AsyncClient]:
+    base = url.rstrip("/").removesuffix("/graphql")
+    connections = min(agents, _MAX_CONNECTIONS)
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_SECONDS
+    )
+    try:
+        # Only the settings read the environment, so a proxy named there is not ours to use.
+        client = httpx.AsyncClient(base_url=base, timeout=_TIMEOUT, limits=limits, trust_env=False)
+    except httpx.InvalidURL as error:
+        raise BadRequest(f"{url} is no address.") from error
+    if client.base_url.scheme not in {"http", "https"} or not client.base_url.host:
+        raise BadRequest(f"{url} is no http or https address.")
+    async with client:
+        yield client
+
+
+async def _known_places(run: Run, url: str) -> dict[str, str]:
+    """Ids by name of the workspaces that an earlier run of this fleet left, once the gateway is ready."""
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            while True:
+                try:
+                    if await run.api.is_ready():
+                        return await run.api.find_workspaces(run.key, f"sim-{run.seed}")
+                except Away as away:
+                    run.report.errors[away.code] += 1
+                await run.rest(_LOOK_SECONDS)
+    except TimeoutError as error:
+        raise Unavailable(f"No gateway is ready at {url}.") from error
+    except Refused as refusal:
+        raise Unauthenticated(f"The gateway at {url} does not take this key: {refusal}") from refusal
+
+
+async def _stop_after(stop: asyncio.Event, seconds: float | None) -> None:
+    if seconds is not None:
+        await asyncio.sleep(seconds)
+        stop.set()
+
+
+async def _tell(report: FleetReport, progress: Progress, every_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(every_seconds)
+        progress(report)

@@ -112,15 +112,19 @@ class SimulatedAgent:
         self.run.report.ended[why] += 1
 
     async def _enlist(self, known_id: str | None) -> None:
-        run = self.run
-        said = {
-            "name": self.name,
-            "role": f"Simulated {_ROLES[self.number % len(_ROLES)]}",
-            "tier": 1 + self.number % 3,
-            "idempotencyKey": f"simulate/{self.name}",
-        }
-        self.workspace_id = known_id or await self._in_turn(lambda: run.api.create_workspace(run.key, **said))
+        if known_id is None:
+            known_id = await self._in_turn(self._create)
+        self.workspace_id = known_id
         await self._register()
+
+    def _create(self) -> Awaitable[str]:
+        return self.run.api.create_workspace(
+            self.run.key,
+            name=self.name,
+            role=f"Simulated {_ROLES[self.number % len(_ROLES)]}",
+            tier=1 + self.number % 3,
+            idempotencyKey=f"simulate/{self.name}",
+        )
 
     async def _register(self) -> None:
         card = {

@@ -1,0 +1,1 @@
+"""This package is where loaders and lists are specified by example, over real rows."""

@@ -1,0 +1,1 @@
+"""This package is where rows, their transitions and their protection are specified by example."""

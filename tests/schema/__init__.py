@@ -1,0 +1,1 @@
+"""This package is where the schema is specified as its callers see it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from models.scopes import (
@@ -30,7 +32,7 @@ def test_a_scope_reads_resource_and_verb(scope: Scope) -> None:
 
 def test_each_role_on_the_ladder_holds_what_the_one_below_holds() -> None:
     ladder = [Role.VIEWER, Role.MEMBER, Role.OPERATOR, Role.ADMIN]
-    for lower, higher in zip(ladder, ladder[1:], strict=False):
+    for lower, higher in pairwise(ladder):
         assert ROLE_SCOPES[lower] <= ROLE_SCOPES[higher]
 
 

@@ -51,7 +51,7 @@ class HeartbeatIntake:
     ) -> None:
         self._database = database
         self._queue = BeatQueue(max_batch, max_wait_seconds)
-        self._lease = IntakeLease(database)
+        self.lease = IntakeLease(database)
         self._task: asyncio.Task[None] | None = None
         self._follow_ups: set[asyncio.Task[None]] = set()
         self.transitions = BeatTransitions(database, announcer, clock)
@@ -66,14 +66,14 @@ class HeartbeatIntake:
         """Begin taking beats; ``stop`` ends it."""
         self._task = asyncio.create_task(self._run(), name="heartbeat-intake")
         self.publisher.start()
-        self._lease.start()
+        self.lease.start()
 
     async def stop(self) -> None:
         """Store what waits (for at most a second), answer the rest UNAVAILABLE, and end."""
         if self._task is None:
             return
         task, self._task = self._task, None
-        await self._lease.stop()
+        await self.lease.stop()
         task.cancel()
         await asyncio.wait({task})
         with contextlib.suppress(TimeoutError):
@@ -114,7 +114,7 @@ class HeartbeatIntake:
         try:
             submission = self._queue.submit(beats)
         except Unavailable:
-            self._lease.note_failure()
+            self.lease.note_failure()
             raise
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -135,12 +135,12 @@ class HeartbeatIntake:
             self._queue.put_back(batch)  # stop() tries once more
             raise
         except Exception as error:
-            self._lease.note_failure()
+            self.lease.note_failure()
             # Trouble that passes needs no traceback; anything else is ours to mend.
             _log.error("heartbeats.not_stored", beats=len(batch), exc_info=not _is_passing(error))
             self._answer_all(batch, Unavailable())
             return
-        self._lease.note_success()
+        self.lease.note_success()
         for tenant_id, beats in self._sort(batch, stored).items():
             seen = {w.beat.workspace_id: _seen(row) for w, row in beats if row.next_status is not row.status}
             if seen:

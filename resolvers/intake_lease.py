@@ -33,6 +33,7 @@ class IntakeLease:
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._has_failed = False
         self._task: asyncio.Task[None] | None = None
+        self.failures = 0
 
     def start(self) -> None:
         """Begin renewing; ``stop`` ends it."""
@@ -58,10 +59,10 @@ class IntakeLease:
             try:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     await self._renew()
-            except (Unavailable, TimeoutError):
-                _log.warning("heartbeats.lease_not_renewed")
-            except Exception:
-                _log.exception("heartbeats.lease_not_renewed")
+            except Exception as error:
+                self.failures += 1
+                is_passing = isinstance(error, Unavailable | TimeoutError)
+                _log.error("heartbeats.lease_not_renewed", failures=self.failures, exc_info=not is_passing)
             await asyncio.sleep(RENEWAL_SECONDS)
 
     async def _renew(self) -> None:

@@ -86,8 +86,10 @@ class TenantSample:
 
 
 def staff(*names: tuple[str, str]) -> tuple[PersonSample, ...]:
-    """One person for each role that people have, named and placed by ``names`` in this order, and three who left
-    or have not begun: eight names."""
+    """One person for each role that people have, then one who is invited, one suspended, one who left.
+
+    ``names`` are their names and departments in this order.
+    """
     roles = (Role.ADMIN, Role.OPERATOR, Role.MEMBER, Role.VIEWER, Role.AUDITOR)
     others = (
         ("newcomer", Role.MEMBER, UserStatus.PENDING),

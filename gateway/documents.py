@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from graphql import (
@@ -20,6 +20,7 @@ from graphql import (
     validate,
 )
 
+from gateway.sharing import Sharing, sharing_of
 from gateway.transports.operations import OperationKind
 
 MAX_TOKENS: Final = 1000
@@ -38,6 +39,9 @@ class Operation:
 
     kind: OperationKind
     root_fields: frozenset[str]
+    node: OperationDefinitionNode
+    sharing: Sharing | None = None
+    """What subscribers share; None for queries, mutations and what is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,15 @@ class Documents:
         except GraphQLError as error:
             return Document(None, [error])
         errors = validate(self._schema, node, max_errors=MAX_ERRORS)
-        return Document(node, errors, _operations(node))
+        operations = _operations(node)
+        if not errors:
+            operations = {
+                name: replace(one, sharing=sharing_of(self._schema, node, one.node))
+                if one.kind == "subscription"
+                else one
+                for name, one in operations.items()
+            }
+        return Document(node, errors, operations)
 
 
 def _operations(node: DocumentNode) -> dict[str | None, Operation]:
@@ -89,7 +101,7 @@ def _operations(node: DocumentNode) -> dict[str | None, Operation]:
         if isinstance(one, OperationDefinitionNode):
             name = one.name.value if one.name else None
             fields = _root_fields(one.selection_set, fragments, set())
-            found[name] = Operation(_KINDS[one.operation.value], frozenset(fields))
+            found[name] = Operation(_KINDS[one.operation.value], frozenset(fields), one)
     return found
 
 

@@ -26,9 +26,7 @@ def configure(form: LogFormat, level: int = logging.INFO) -> None:
         [_traceback_without_locals, structlog.processors.JSONRenderer()]
         if form is LogFormat.JSON
         else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
     structlog.configure(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -14,12 +15,15 @@ from graphql.execution.executor import Executor
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 
 from gateway.documents import Document, Documents
+from gateway.live import DurableSubscription, EphemeralSubscription
 from gateway.metrics import OPERATIONS
-from gateway.transports.operations import OperationKind, OperationRequest, Outcome
+from gateway.transports.errors import encode
+from gateway.transports.operations import OperationKind, OperationRequest, Outcome, Subscription
 from models.database import is_passing
 from models.errors import BadRequest, Internal, RequestError, Unauthenticated, Unavailable
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
+from schema.streams import DurableSource
 
 _log = structlog.get_logger(__name__)
 _INTROSPECTION = frozenset({"__schema", "__type"})
@@ -73,8 +77,8 @@ class GatewayOperations:
 
     async def subscribe(
         self, request: OperationRequest, principal: Principal | None, request_id: str
-    ) -> Outcome | AsyncIterator[dict[str, Any]]:
-        """A subscription's items; an outcome when it fails at once."""
+    ) -> Outcome | Subscription:
+        """A subscription to run; an outcome when it fails at once."""
         call = Call(services=self._services, principal=principal, request_id=request_id)
         executor = self._prepare(request, call)
         if isinstance(executor, Outcome):
@@ -84,23 +88,22 @@ class GatewayOperations:
         if isinstance(source, ExecutionResult):
             return Outcome(self._answer(source, request_id))
         OPERATIONS.labels("subscription", "ok").inc()
-        return self._items(request, call, source)
+        answer = partial(self._answer_event, request)
+        if not isinstance(source, DurableSource):
+            return EphemeralSubscription(source, call, answer)
+        operation = self._documents.read(request.query or "").operation(request.operation_name)
+        assert operation is not None
+        assert operation.sharing is not None
+        key = operation.sharing.key(request, call.who)
+        return DurableSubscription(source, call, answer, key, chained=operation.sharing.chained)
 
-    async def _items(self, request: OperationRequest, call: Call, source: Any) -> AsyncIterator[dict[str, Any]]:
-        try:
-            async for event in source:
-                executor = self._prepare(request, call.fresh(), root_value=event)
-                assert not isinstance(executor, Outcome)
-                found = execute_root_selection_set(executor)
-                result = await found if isawaitable(found) else found
-                yield self._answer(result, call.request_id)
-        except RequestError:
-            raise
-        except Exception as error:
-            _log.exception("subscription_failed", request_id=call.request_id)
-            raise Internal from error
-        finally:
-            await source.aclose()
+    async def _answer_event(self, request: OperationRequest, call: Call, event: Any) -> bytes:
+        """One item's answer, encoded."""
+        executor = self._prepare(request, call, root_value=event)
+        assert not isinstance(executor, Outcome)
+        found = execute_root_selection_set(executor)
+        result = await found if isawaitable(found) else found
+        return encode(self._answer(result, call.request_id))
 
     def _prepare(self, request: OperationRequest, call: Call, root_value: Any = None) -> Executor[Any] | Outcome:
         document = self._documents.read(request.query or "")

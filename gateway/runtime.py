@@ -16,6 +16,7 @@ from resolvers.passwords import Passwords
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
+from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.tail import Tails
 
@@ -54,6 +55,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             announcer=announcer,
             bus=bus,
             tails=tails,
+            fanout=Fanout(tails),
             heartbeats=intake,
             board=board,
             accounts=accounts,

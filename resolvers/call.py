@@ -20,6 +20,7 @@ from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
+from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.tail import Tails
 
@@ -32,6 +33,7 @@ class Services:
     announcer: Announces
     bus: Bus
     tails: Tails
+    fanout: Fanout
     heartbeats: HeartbeatIntake
     board: HeartbeatBoard
     accounts: Accounts

@@ -122,7 +122,9 @@ class Connection(Generic[Item]):
     edges: list[Edge[Item]] = column("The page's items with their cursors.")
     nodes: list[Item] = column("The page's items.", "rows")
     page_info: PageInfo = column("Where the page stands in the list.", "info")
-    total_count: int = computed(_count, "How many items the whole list has; counted only when asked for.", cost=10)
+    total_count: int = computed(
+        _count, "How many items the whole list has; counted only when asked for.", cost=10, shared=True
+    )
 
 
 describe(
@@ -167,7 +169,7 @@ def connection(
         arguments.append(Argument("filter", filter | None, "Only what matches."))
     if order is not None:
         arguments.append(Argument("order_by", order | None, "How the list is sorted; newest first when absent."))
-    return computed(resolve, description, arguments, scope=scope, cost=2)
+    return computed(resolve, description, arguments, scope=scope, cost=2, shared=True)
 
 
 def found(model: Any, description: str, *, scope: Scope | None = None) -> Any:

@@ -36,6 +36,8 @@ class Spec:
     batch: Batch[Any, Any] | None = None
     key: str | None = None
     target: NodeType | None = None
+    shared: bool = True
+    """Whether callers with equal scopes see equal values; what is the caller's own aside."""
 
 
 async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
@@ -163,11 +165,11 @@ def computed(
     scope: Scope | None = None,
     cost: int = 1,
     own: Own | None = None,
+    shared: bool = False,
 ) -> Any:
-    """A field that ``function(source, call, **arguments)`` makes."""
-    made = Computed(
-        description=description, metadata={"spec": Spec(scope=scope, cost=cost, own=own), "function": function}
-    )
+    """A field that ``function(source, call, **arguments)`` makes; ``shared`` if it never looks at who calls."""
+    spec = Spec(scope=scope, cost=cost, own=own, shared=shared)
+    made = Computed(description=description, metadata={"spec": spec, "function": function})
     made.arguments = [argument.build() for argument in arguments]
     return made
 

@@ -128,6 +128,7 @@ class Workspace(Node):
         "The same object, by id, that the heartbeats subscription sends: a normalised cache updates the board by "
         "itself.",
         cost=0,
+        shared=True,
     )
 
 

@@ -16,7 +16,7 @@ from models.ids import encode
 from resolvers.call import Call
 from schema.common import EventCursor
 from schema.declare import Argument, Computed, Nodes, Spec, column, part
-from subscriptions.streams import Delivery, Interest, Ready, durable
+from subscriptions.streams import Checkpoint, Delivery, Interest, Ready
 
 
 @strawberry.interface(
@@ -54,7 +54,7 @@ class StreamCheckpoint(StreamItem):
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
         """A checkpoint."""
-        return type(value).__name__ == "Checkpoint"
+        return isinstance(value, Checkpoint)
 
 
 class Stream(Computed):
@@ -62,14 +62,14 @@ class Stream(Computed):
 
 
 def stream(
-    function: Callable[..., AsyncIterator[Any]],
+    function: Callable[..., AsyncIterator[Any] | DurableSource],
     description: str,
     arguments: Sequence[Argument] = (),
     *,
     scope: Scope,
     cost: int = 10,
 ) -> Any:
-    """A subscription field whose source is ``function(source, call, **arguments)``."""
+    """A subscription field whose source ``function(source, call, **arguments)`` makes."""
     made = Stream(
         description=description,
         is_subscription=True,
@@ -125,13 +125,22 @@ class Change:
         return encode(self.event.entity_type, self.event.entity_id)
 
 
-async def items(call: Call, after: str | None, interest: Interest, batch: Batch[UUID, Any]) -> AsyncIterator[Any]:
-    """The items of one durable stream: entities are read per batch of events, each once, by a fresh loader."""
-    async for step in durable(call.services.tails, call.tenant_id, after, interest):
-        if isinstance(step, Ready):
-            yield step
-            continue
-        ids = list(dict.fromkeys(one.event.entity_id for one in step))
-        rows = dict(zip(ids, await call.fresh().loaders.of(batch).load_many(ids), strict=True))
-        for delivery in step:
-            yield Change(delivery, rows[delivery.event.entity_id])
+@dataclass(frozen=True, slots=True)
+class DurableSource:
+    """What a durable stream's field resolves to: which events, from where on, and whose rows they show.
+
+    It is not iterated: the fan-out answers all subscribers of one question together.
+    """
+
+    after: str | None
+    interest: Interest
+    batch: Batch[UUID, Any]
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        raise TypeError("a durable source is served by the fan-out")
+
+    async def changes(self, call: Call, deliveries: Sequence[Delivery]) -> list[Change]:
+        """The deliveries with their entities as they are now, each entity read once in one statement."""
+        ids = list(dict.fromkeys(one.event.entity_id for one in deliveries))
+        rows = dict(zip(ids, await call.loaders.of(self.batch).load_many(ids), strict=True))
+        return [Change(one, rows[one.event.entity_id]) for one in deliveries]

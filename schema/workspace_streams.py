@@ -19,7 +19,7 @@ from schema.common import EventCursor
 from schema.declare import Argument, column, part, root_fields
 from schema.inputs import given
 from schema.registry import Heartbeat, Workspace, WorkspaceFilter
-from schema.streams import AFTER, Change, StreamCheckpoint, StreamItem, StreamReady, items, stream
+from schema.streams import AFTER, Change, DurableSource, StreamCheckpoint, StreamItem, StreamReady, stream
 from subscriptions.registry import workspace_matcher
 from subscriptions.streams import Interest
 
@@ -52,13 +52,13 @@ WorkspaceStream = Annotated[
 
 def _workspace_status(
     _: Any, call: Call, after: str | None = None, filter: WorkspaceFilter | None = None
-) -> AsyncIterator[Any]:
+) -> DurableSource:
     interest = Interest(
         visible=lambda event: call.allows(Scope(event.required_scope)),
         entity_type=models.Workspace.__typeid__,
         matches=workspace_matcher(given(filter) if filter else {}),
     )
-    return items(call, after, interest, by_id(models.Workspace))
+    return DurableSource(after, interest, by_id(models.Workspace))
 
 
 def _heartbeats(

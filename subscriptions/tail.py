@@ -22,7 +22,7 @@ from models.database import Database
 from models.errors import Unavailable
 from subscriptions.bus import GAP, Bus
 from subscriptions.channels import all_events_channels, decode_wakeup
-from subscriptions.cursor import read_epoch
+from subscriptions.cursor import Cursor, read_epoch
 
 RING_EVENTS: Final = 4096
 BATCH: Final = 200
@@ -140,6 +140,19 @@ class Tails:
                 )
             ).one()
         return int(row[0]), int(row[1])
+
+    async def start_of(self, tenant_id: UUID, after: str | None, epoch: bytes) -> tuple[int, bool]:
+        """Where a stream starts, and whether all that came behind ``after`` is still held. Raises Unavailable.
+
+        A cursor of another database, of the future, behind the floor, or none at all starts at the head.
+        """
+        floor, head = await self.bounds(tenant_id)
+        if after is None:
+            return head, True
+        cursor = Cursor.decode(after)
+        if cursor is None or cursor.epoch != epoch or not floor <= cursor.seq <= head:
+            return head, False
+        return cursor.seq, True
 
     @asynccontextmanager
     async def follow(self, tenant_id: UUID) -> AsyncIterator[Tail]:

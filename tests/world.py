@@ -22,6 +22,7 @@ from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
+from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.log import OPEN_STREAM
 from subscriptions.tail import Tails
@@ -87,6 +88,7 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             announcer=announcer,
             bus=bus,
             tails=tails,
+            fanout=Fanout(tails),
             heartbeats=intake,
             board=HeartbeatBoard(bus),
             accounts=accounts,

@@ -67,7 +67,8 @@ class Connection:
         self._reading = asyncio.timeout(None)
         self._authentication: asyncio.Task[None] | None = None
         self._credentials = SocketCredentials(scope, operations, options.authenticate_timeout)
-        self._outbox = Outbox(self._write, self._on_lost, options, request_id)
+        direct = server_protocols.DirectWriter.of(scope)
+        self._outbox = Outbox(self._write, self._on_lost, options, request_id, direct)
         self._running = SocketOperations(operations, self._outbox, options, self._counters, request_id)
         self._liveness = Liveness(
             interval=options.ping_interval,

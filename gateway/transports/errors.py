@@ -8,6 +8,7 @@ import orjson
 import structlog
 
 from models.errors import Internal, RequestError
+from resolvers.tokens import TokenExpired
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +26,8 @@ STATUS_BY_CODE = {
 }
 
 
-class TokenExpired(RequestError):
-    """The access token expired; sign in again or refresh it, then continue."""
+class StreamTokenExpired(TokenExpired):
+    """The access token expired; refresh the session and subscribe again."""
 
     code = TOKEN_EXPIRED
 
@@ -57,11 +58,6 @@ def errors_of(failure: BaseException, request_id: str) -> list[dict[str, Any]]:
         log.error("operation failed", request_id=request_id, exc_info=failure)
         failure = Internal()
     return [error_entry(failure.code, failure.message, request_id, failure.extensions)]
-
-
-def is_token_expired(failure: RequestError) -> bool:
-    """Whether fresh credentials of the same kind would be accepted."""
-    return failure.code == TOKEN_EXPIRED or failure.extensions.get("reason") == TOKEN_EXPIRED
 
 
 def status_of(errors: list[dict[str, Any]]) -> int:

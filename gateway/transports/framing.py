@@ -16,7 +16,9 @@ class Framing(Protocol):
     keep_alive: bytes
     ending: bytes
 
-    def item(self, payload: dict[str, Any]) -> bytes: ...
+    def item(self, payload: bytes) -> bytes:
+        """One encoded answer."""
+        ...
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
         """The last item of a stream that ends for a reason of ours."""
@@ -32,11 +34,11 @@ class EventStreamFraming:
     # Browsers dispatch no event without a data line, so the empty one is needed.
     ending = b"event: complete\ndata:\n\n"
 
-    def item(self, payload: dict[str, Any]) -> bytes:
-        return b"event: next\ndata: " + encode(payload) + b"\n\n"
+    def item(self, payload: bytes) -> bytes:
+        return b"event: next\ndata: " + payload + b"\n\n"
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
-        return self.item({"errors": errors})
+        return self.item(encode({"errors": errors}))
 
 
 class MultipartFraming:
@@ -50,16 +52,16 @@ class MultipartFraming:
     ending = b"--\r\n"
 
     def __init__(self) -> None:
-        self.keep_alive = self._part({})
+        self.keep_alive = self._part(b"{}")
 
-    def item(self, payload: dict[str, Any]) -> bytes:
-        return self._part({"payload": payload})
+    def item(self, payload: bytes) -> bytes:
+        return self._part(b'{"payload":' + payload + b"}")
 
     def failure(self, errors: list[dict[str, Any]]) -> bytes:
-        return self._part({"payload": None, "errors": errors})
+        return self._part(encode({"payload": None, "errors": errors}))
 
-    def _part(self, content: dict[str, Any]) -> bytes:
-        return b"\r\ncontent-type: application/json\r\n\r\n" + encode(content) + b"\r\n--graphql"
+    def _part(self, content: bytes) -> bytes:
+        return b"\r\ncontent-type: application/json\r\n\r\n" + content + b"\r\n--graphql"
 
 
 FRAMING: Final[dict[Form, Framing]] = {

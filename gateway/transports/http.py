@@ -110,8 +110,9 @@ class HttpEndpoint:
                 raise HttpRefusal(429, full.message, code=full.code) from full
             result = await self._operations.subscribe(operation, principal, request_id)
             if isinstance(result, Outcome):
-                # What failed at once is told as JSON to whoever reads it: a status says more than a stream's.
-                return _outcome(result, (not result.executed and accepts.json) or form, request_id)
+                # A stream that never began is told as JSON to whoever reads it: a status says more than an item.
+                failed = Outcome(result.payload, executed=False)
+                return _outcome(failed, accepts.json or form, request_id)
             return StreamResponse(
                 result,
                 FRAMING[form],
@@ -142,7 +143,7 @@ def _outcome(outcome: Outcome, form: Form, request_id: str) -> Response:
     """What was executed is 200; a request error has no ``data`` and, in GraphQL's own type, a status of its own."""
     if form.is_stream:
         framing = FRAMING[form]
-        body = framing.opening + framing.item(outcome.payload) + framing.ending
+        body = framing.opening + framing.item(encode(outcome.payload)) + framing.ending
         return _response(200, body, framing.content_type, request_id)
     if outcome.executed:
         return _json(200, outcome.payload, form, request_id)

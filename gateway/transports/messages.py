@@ -89,14 +89,14 @@ def pong(payload: dict[str, Any]) -> bytes:
     return encode({"type": "pong", "payload": payload})
 
 
-def next_head(payload: dict[str, Any]) -> bytes:
-    """The part of a ``next`` message that all subscribers of one answer share; ``with_id`` completes it."""
-    return _NEXT_HEAD + encode(payload)
+def next_head(payload: bytes) -> bytes:
+    """The part of a ``next`` message that all subscribers of one encoded answer share; ``id_tail`` completes it."""
+    return _NEXT_HEAD + payload
 
 
-def with_id(head: bytes, operation_id: str) -> bytes:
+def id_tail(operation_id: str) -> bytes:
     """The id stands last, so that N subscribers cost one encoding and N short tails."""
-    return head + b',"id":' + orjson.dumps(operation_id) + b"}"
+    return b',"id":' + orjson.dumps(operation_id) + b"}"
 
 
 def error(operation_id: str, errors: list[dict[str, Any]]) -> bytes:

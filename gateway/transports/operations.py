@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from resolvers.principal import Principal
+from subscriptions.fanout import Sink
 
 OperationKind = Literal["query", "mutation", "subscription"]
 
@@ -29,14 +30,24 @@ class Outcome:
     executed: bool = True
 
 
+class Subscription(Protocol):
+    """A stream of answers to one subscriber."""
+
+    async def run(self, sink: Sink) -> None:
+        """Hand the items to ``sink`` until the stream ends; cancelled when nobody wants it any more.
+
+        Raises a ``RequestError`` that is the stream's last word, and whatever ``sink.room`` raises.
+        """
+        ...
+
+
 class Operations(Protocol):
     """Execution behind the transports. Every call gets a fresh scope of its own."""
 
     async def authenticate(self, authorization: str | None, headers: Mapping[str, str]) -> Principal | None:
         """None when no credentials are given.
 
-        Raises ``Unauthenticated`` for wrong or dead ones, with ``reason="TOKEN_EXPIRED"`` among its extensions
-        when an access token was right until it expired.
+        Raises ``Unauthenticated`` for wrong or dead ones, as ``TokenExpired`` when a fresh token would do.
         """
         ...
 
@@ -48,10 +59,6 @@ class Operations(Protocol):
 
     async def subscribe(
         self, request: OperationRequest, principal: Principal | None, request_id: str
-    ) -> Outcome | AsyncIterator[dict[str, Any]]:
-        """The items of a subscription, or an outcome when it fails at once.
-
-        The iterator ends with ``StopAsyncIteration``, or by raising a ``RequestError`` that is the stream's last
-        word. Transports call its ``aclose`` when it has one.
-        """
+    ) -> Outcome | Subscription:
+        """A subscription to run, or an outcome when it fails at once."""
         ...

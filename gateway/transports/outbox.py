@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from typing import Protocol
 
 from gateway.transports.options import TransportOptions
 
@@ -21,12 +22,32 @@ class Loss(Enum):
     GONE = "gone"
 
 
-class Outbox:
-    """The one way out of a connection: a bounded queue of encoded frames and the task that writes them in order.
+class Direct(Protocol):
+    """A way past ASGI to the connection's transport, for frames that are already on the wire's form."""
 
-    A frame is written in full before the next; a write that takes longer than the deadline means a stuck reader,
-    and then ``lost`` is called once. The writer is handed in, so that frames can go to ASGI or straight to a
-    transport.
+    @property
+    def has_room(self) -> bool:
+        """Whether the transport's buffer is below its limit."""
+        ...
+
+    def write_text(self, text: bytes) -> None:
+        """One text message, framed here."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Whole frames."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the buffer is below its limit, or the connection is gone."""
+        ...
+
+
+class Outbox:
+    """The one way out of a connection. What the transport can take goes to it at once; the rest waits, bounded.
+
+    Messages are written in order, each in full. A write that takes longer than the deadline means a stuck reader,
+    and then ``lost`` is called once. Without ``direct`` every message goes through ``write``.
     """
 
     def __init__(
@@ -35,45 +56,72 @@ class Outbox:
         lost: Callable[[Loss], None],
         options: TransportOptions,
         name: str,
+        direct: Direct | None = None,
     ) -> None:
         self._write = write
         self._lost = lost
         self._options = options
+        self._name = name
+        self._direct = direct
         self._frames: deque[bytes] = deque()
         self._queued_bytes = 0
         self._closed = False
-        self._work = asyncio.Event()
+        self._is_lost = False
         self._room = asyncio.Event()
         self._room.set()
-        self._writer = asyncio.create_task(self._run(), name=f"outbox {name}")
+        # Only while something waits: most connections never need a task for writing.
+        self._writer: asyncio.Task[None] | None = None
 
     @property
     def closed(self) -> bool:
         return self._closed
 
     def offer(self, frame: bytes) -> bool:
-        """Queues a frame without waiting; False when there is no room or the outbox is closed."""
+        """Takes a message without waiting; False when there is no room or the outbox is closed."""
         if self._closed or not self._room.is_set():
             return False
+        if self._direct is not None and self._writer is None and self._direct.has_room:
+            self._direct.write_text(frame)
+            return True
         self._frames.append(frame)
-        self._queued_bytes += len(frame)
-        if self._is_full():
-            self._room.clear()
-        self._work.set()
+        self._queue(frame)
         return True
 
+    def hand_over(self, data: bytes) -> bool:
+        """Passes whole frames to the transport; False, with nothing taken, unless it can take them now."""
+        direct = self._direct
+        if self._closed or direct is None or self._writer is not None or not direct.has_room:
+            return False
+        direct.write(data)
+        return True
+
+    def take(self, frame: bytes) -> None:
+        """Queues a message whatever its size; for batches, which the caller bounds by waiting for ``idle``."""
+        if not self._closed:
+            self._frames.append(frame)
+            self._queue(frame)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits to be written."""
+        return self._writer is not None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether frames can be handed over at all."""
+        return self._direct is not None
+
     def interject(self, frame: bytes) -> None:
-        """Queues a frame before all others, room or not: a ping must reach a reader that is merely slow.
+        """Takes a message before all that wait, room or not: a ping must reach a reader that is merely slow.
 
         The caller bounds how many there are.
         """
         if not self._closed:
             self._frames.appendleft(frame)
-            self._queued_bytes += len(frame)
-            self._work.set()
+            self._queue(frame)
 
     async def put(self, frame: bytes) -> None:
-        """Queues a frame, waiting for room: a slow reader slows its own streams and nobody else's.
+        """Takes a message, waiting for room: a slow reader slows its own streams and nobody else's.
 
         The wait ends within the send deadline, because the writer then gives up. Raises ``OutboxClosed``.
         """
@@ -82,33 +130,64 @@ class Outbox:
                 raise OutboxClosed
             await self._room.wait()
 
+    async def idle(self) -> None:
+        """Waits until nothing is queued and the transport has room. Raises ``OutboxClosed``.
+
+        Ends within the send deadline: a reader that has not made room by then is stuck, and lost.
+        """
+        try:
+            async with asyncio.timeout(self._options.send_deadline):
+                while self._writer is not None or (self._direct is not None and not self._direct.has_room):
+                    if self._closed:
+                        break
+                    if self._writer is not None:
+                        await asyncio.wait({self._writer})
+                    elif self._direct is not None:
+                        await self._direct.room()
+        except TimeoutError:
+            self._give_up(Loss.STUCK)
+        except ConnectionError:
+            self._give_up(Loss.GONE)
+        if self._closed:
+            raise OutboxClosed
+
     def close(self) -> None:
-        """Takes no more frames; those queued are still written."""
+        """Takes no more messages; those queued are still written."""
         self._closed = True
         self._room.set()
-        self._work.set()
 
     async def flushed(self) -> None:
         """Closes and returns when everything queued is written, or the reader is lost, or the deadline passed."""
         self.close()
-        try:
-            await asyncio.wait({self._writer}, timeout=self._options.send_deadline)
-        finally:
-            self._writer.cancel()
+        writer = self._writer
+        if writer is not None:
+            try:
+                await asyncio.wait({writer}, timeout=self._options.send_deadline)
+            finally:
+                writer.cancel()
 
     async def discard(self) -> None:
         """Closes and forgets what is still queued."""
         self.close()
         self._frames.clear()
-        self._writer.cancel()
-        await asyncio.wait({self._writer}, timeout=self._options.send_deadline)
+        writer = self._writer
+        if writer is not None:
+            writer.cancel()
+            await asyncio.wait({writer}, timeout=self._options.send_deadline)
+
+    def _queue(self, frame: bytes) -> None:
+        self._queued_bytes += len(frame)
+        if self._is_full():
+            self._room.clear()
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._run(), name=f"outbox {self._name}")
 
     def _is_full(self) -> bool:
         return len(self._frames) >= self._options.outbox_frames or self._queued_bytes >= self._options.outbox_bytes
 
     async def _run(self) -> None:
         try:
-            while await self._has_work():
+            while self._frames:
                 frame = self._frames.popleft()
                 async with asyncio.timeout(self._options.send_deadline):
                     await self._write(frame)
@@ -120,16 +199,12 @@ class Outbox:
         except Exception:
             # Servers tell a lost peer by exceptions of their own kinds; none of them can be mended here.
             self._give_up(Loss.GONE)
-
-    async def _has_work(self) -> bool:
-        while not self._frames:
-            if self._closed:
-                return False
-            self._work.clear()
-            await self._work.wait()
-        return True
+        finally:
+            self._writer = None
 
     def _give_up(self, loss: Loss) -> None:
         self.close()
         self._frames.clear()
-        self._lost(loss)
+        if not self._is_lost:
+            self._is_lost = True
+            self._lost(loss)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import structlog
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from gateway.transports.close_codes import CloseCode
-from gateway.transports.errors import is_token_expired
 from gateway.transports.messages import BadMessage
 from gateway.transports.operations import Operations
-from models.errors import LimitExceeded, RequestError, Throttled, Unavailable
+from models.errors import LimitExceeded, RequestError, Throttled, Unauthenticated, Unavailable
 from resolvers.principal import Principal
+from resolvers.tokens import TokenExpired
 
-log = structlog.get_logger(__name__)
+# A close frame has room for 123 bytes; our messages are ASCII.
+_REASON_LENGTH = 120
 
 
 class Refused(Exception):
@@ -76,11 +76,15 @@ class SocketCredentials:
 
 def refusal_of(failure: RequestError) -> Refused:
     """4401 ends graphql-ws clients for good; whatever may pass later gets a code that lets them come back."""
-    if is_token_expired(failure):
-        return Refused(CloseCode.FORBIDDEN, "The access token expired")
-    if isinstance(failure, (LimitExceeded, Throttled, Unavailable)):
-        return Refused(CloseCode.TRY_AGAIN_LATER, failure.message[:120])
-    return Refused(CloseCode.UNAUTHORIZED, "Unauthorized")
+    match failure:
+        case TokenExpired():
+            return Refused(CloseCode.FORBIDDEN, "The access token expired")
+        case LimitExceeded() | Throttled() | Unavailable():
+            return Refused(CloseCode.TRY_AGAIN_LATER, failure.message[:_REASON_LENGTH])
+        case Unauthenticated():
+            return Refused(CloseCode.UNAUTHORIZED, "Unauthorized")
+        case _:
+            return Refused(CloseCode.UNAUTHORIZED, failure.message[:_REASON_LENGTH])
 
 
 def same_identity(one: Principal, other: Principal) -> bool:

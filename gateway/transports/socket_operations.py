@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 from gateway.transports import messages
-from gateway.transports.errors import errors_of
+from gateway.transports.errors import encode, errors_of
 from gateway.transports.open_connections import TransportCounters
-from gateway.transports.operations import OperationKind, OperationRequest, Operations, Outcome
+from gateway.transports.operations import OperationKind, OperationRequest, Operations, Outcome, Subscription
 from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Outbox, OutboxClosed
-from gateway.transports.sources import close_source
+from gateway.transports.sinks import SocketSink
 from models.errors import LimitExceeded
 from resolvers.principal import Principal
 
@@ -104,13 +102,9 @@ class SocketOperations:
     ) -> None:
         try:
             if kind == "subscription":
-                result = await self._operations.subscribe(request, principal, request_id)
+                await self._stream(operation_id, await self._operations.subscribe(request, principal, request_id))
             else:
-                result = await self._operations.execute(request, principal, request_id)
-            if isinstance(result, Outcome):
-                await self._answer(operation_id, result)
-            else:
-                await self._relay(operation_id, result)
+                await self._answer(operation_id, await self._operations.execute(request, principal, request_id))
         except OutboxClosed:
             return
         except Exception as failure:
@@ -121,19 +115,21 @@ class SocketOperations:
 
     async def _answer(self, operation_id: str, outcome: Outcome) -> None:
         if not outcome.executed:
-            errors = outcome.payload.get("errors", [])
-            await self._last_word(operation_id, messages.error(operation_id, errors))
+            await self._fail(operation_id, outcome)
         elif self._is_current(operation_id):
-            await self._outbox.put(messages.with_id(messages.next_head(outcome.payload), operation_id))
+            await self._outbox.put(messages.next_head(encode(outcome.payload)) + messages.id_tail(operation_id))
             await self._last_word(operation_id, messages.complete(operation_id))
 
-    async def _relay(self, operation_id: str, source: AsyncIterator[dict[str, Any]]) -> None:
-        try:
-            async for payload in source:
-                await self._outbox.put(messages.with_id(messages.next_head(payload), operation_id))
-        finally:
-            await close_source(source, self._options.cleanup_timeout)
+    async def _stream(self, operation_id: str, result: Outcome | Subscription) -> None:
+        if isinstance(result, Outcome):
+            # A stream that never began is one error message, whatever was executed to find that out.
+            await self._fail(operation_id, result)
+            return
+        await result.run(SocketSink(self._outbox, operation_id))
         await self._last_word(operation_id, messages.complete(operation_id))
+
+    async def _fail(self, operation_id: str, outcome: Outcome) -> None:
+        await self._last_word(operation_id, messages.error(operation_id, outcome.payload.get("errors", [])))
 
     async def _last_word(self, operation_id: str, frame: bytes) -> None:
         if self._is_current(operation_id):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from gateway.transports import server_protocols
-from gateway.transports.errors import TokenExpired, errors_of
+from gateway.transports.errors import StreamTokenExpired, errors_of
 from gateway.transports.framing import Framing
 from gateway.transports.open_connections import OpenConnections
+from gateway.transports.operations import Subscription
 from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Loss, Outbox, OutboxClosed
 from gateway.transports.request_ids import HEADER
-from gateway.transports.sources import close_source
+from gateway.transports.sinks import StreamSink
 from gateway.transports.timers import Timer
 from models.errors import Unavailable
 
@@ -26,11 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class StreamResponse:
-    """An ASGI response that relays a source until that ends, the client leaves, or we end it with a last word."""
+    """An ASGI response that relays a subscription until that ends, the client leaves, or we end it with a last word."""
 
     def __init__(
         self,
-        source: AsyncIterator[dict[str, Any]],
+        subscription: Subscription,
         framing: Framing,
         *,
         held: ExitStack,
@@ -40,7 +39,7 @@ class StreamResponse:
         request_id: str,
     ) -> None:
         """``held`` is what the stream holds for its whole life; it is closed when the response is over."""
-        self._source = source
+        self._subscription = subscription
         self._framing = framing
         self._held = held
         self._expires_at = expires_at
@@ -90,7 +89,7 @@ class StreamResponse:
         self._beat(outbox)
         if self._expires_at is not None:
             left = (self._expires_at - datetime.now(UTC)).total_seconds()
-            self._expiry.set(left, lambda: self._cut(TokenExpired()))
+            self._expiry.set(left, lambda: self._cut(StreamTokenExpired(retryable=True)))
 
     def _beat(self, outbox: Outbox) -> None:
         def on_time() -> None:
@@ -104,8 +103,7 @@ class StreamResponse:
             async with self._relaying:
                 self._can_be_cut = True
                 await self._start(outbox)
-                async for payload in self._source:
-                    await outbox.put(self._framing.item(payload))
+                await self._subscription.run(StreamSink(outbox, self._framing))
         except OutboxClosed:
             self._client_left = True
         except Exception as failure:
@@ -114,7 +112,6 @@ class StreamResponse:
                 self._last_word = failure
         finally:
             self._can_be_cut = False
-            await close_source(self._source, self._options.cleanup_timeout)
 
     async def _end(self, outbox: Outbox) -> None:
         if self._client_left:

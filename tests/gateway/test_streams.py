@@ -130,6 +130,8 @@ async def test_a_subscription_that_fails_at_once_is_a_status_for_clients_that_re
     async with serving() as served:
         response = await served.query("subscription { nope }", token="ada", accept=URQL)
         assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
+        refused = await served.query("subscription { refused }", token="ada", accept=URQL)
+        assert (refused.status_code, code_of(refused)) == (403, "FORBIDDEN")
         body = await body_of(served, "subscription { nope }", EVENTS)
         assert body.endswith(b"event: complete\ndata:\n\n")
         assert b"BAD_REQUEST" in body

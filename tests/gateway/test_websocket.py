@@ -47,6 +47,16 @@ async def test_a_request_error_is_an_error_message_with_its_code(query: str) -> 
         assert answer["payload"][0]["extensions"]["requestId"]
 
 
+async def test_a_stream_that_is_refused_is_one_error_message() -> None:
+    async with serving() as served, served.ready_peer() as peer:
+        await peer.subscribe("1", "subscription { refused }")
+        answer = await peer.receive()
+        assert (answer["type"], answer["id"]) == ("error", "1")
+        assert answer["payload"][0]["extensions"]["code"] == "FORBIDDEN"
+        await peer.send(type="ping")
+        assert await peer.receive() == {"type": "pong"}
+
+
 async def test_a_stream_that_is_ended_says_why_and_leaves_the_socket_alive() -> None:
     async with serving() as served, served.ready_peer() as peer:
         served.operations.stream_failure = Forbidden("The scope was revoked.", cursor="c1", retryable=False)

@@ -23,13 +23,29 @@ from graphql import (
 )
 from graphql.execution import execute
 
-from gateway.transports.errors import errors_of
+from gateway.transports.errors import encode, errors_of
 from gateway.transports.operations import OperationKind, OperationRequest, Outcome
-from gateway.transports.sources import close_source
 from models.errors import Forbidden, RequestError, Unauthenticated
 from resolvers.principal import Principal
+from subscriptions.fanout import Batch, Sink
 
 TENANT = UUID("01890000-0000-7000-8000-000000000001")
+
+
+class Iterated:
+    """A subscription that hands over what an iterator yields."""
+
+    def __init__(self, items: AsyncGenerator[dict[str, Any], None]) -> None:
+        self._items = items
+
+    async def run(self, sink: Sink) -> None:
+        """One item at a time, as there is room."""
+        try:
+            async for item in self._items:
+                while not sink.deliver(Batch([encode(item)])):
+                    await sink.room()
+        finally:
+            await self._items.aclose()
 
 
 class Stage:
@@ -38,6 +54,7 @@ class Stage:
     def __init__(self) -> None:
         self.open_streams = 0
         self.all_closed = asyncio.Event()
+        self.all_closed.set()
         self.entered = asyncio.Event()
         self.door = asyncio.Event()
         self.finished_mutations = 0
@@ -118,6 +135,11 @@ class Subscription:
         finally:
             stage.leave()
 
+    @strawberry.subscription
+    async def refused(self) -> AsyncGenerator[int, None]:
+        """Fails before there is a stream."""
+        raise Forbidden
+
 
 schema = strawberry.Schema(Query, Mutation, Subscription)
 
@@ -176,7 +198,7 @@ class ToyOperations:
 
     async def subscribe(
         self, request: OperationRequest, principal: Principal | None, request_id: str
-    ) -> Outcome | AsyncIterator[dict[str, Any]]:
+    ) -> Outcome | Iterated:
         document = self._document(request, request_id)
         if isinstance(document, Outcome):
             return document
@@ -190,8 +212,8 @@ class ToyOperations:
             )
         )
         if isinstance(result, ExecutionResult):
-            return Outcome(_payload(result, request_id), executed=False)
-        return self._items(result, request_id)
+            return Outcome(_payload(result, request_id))
+        return Iterated(self._items(result, request_id))
 
     async def _items(
         self, results: AsyncIterator[ExecutionResult], request_id: str
@@ -202,7 +224,9 @@ class ToyOperations:
                 if self.stream_failure is not None:
                     raise self.stream_failure
         finally:
-            await close_source(results, 1.0)
+            aclose = getattr(results, "aclose", None)
+            if aclose is not None:
+                await aclose()
 
     def _document(self, request: OperationRequest, request_id: str) -> Any:
         try:

@@ -1,0 +1,82 @@
+"""This module is where a subscription runs: durable ones in a group, ephemeral ones alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from models.errors import Internal, RequestError
+from resolvers.call import Call
+from schema.streams import DurableSource
+from subscriptions.fanout import Batch, Question, Sink
+from subscriptions.streams import Delivery, Item
+
+_log = structlog.get_logger(__name__)
+
+Answer = Callable[[Call, Any], Awaitable[bytes]]
+"""Executes the operation's document over one event and encodes what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSubscription:
+    """A subscriber of the event log."""
+
+    source: DurableSource
+    call: Call
+    answer: Answer
+    key: Hashable
+    chained: bool
+
+    async def run(self, sink: Sink) -> None:
+        """Serve until cancelled. Raises LIMIT_EXCEEDED with its cursor, and what ``sink`` raises."""
+        question = Question(
+            key=self.key,
+            tenant_id=self.call.tenant_id,
+            interest=self.source.interest,
+            render=self._render,
+            chained=self.chained,
+        )
+        await self.call.services.fanout.serve(question, self.source.after, sink)
+
+    async def _render(self, items: Sequence[Item]) -> list[bytes]:
+        # One fresh scope for all items: an entity is read once a batch, and never from an earlier one.
+        call = self.call.fresh()
+        deliveries = [one for one in items if isinstance(one, Delivery)]
+        changes = iter(await self.source.changes(call, deliveries) if deliveries else ())
+        events = [next(changes) if isinstance(one, Delivery) else one for one in items]
+        return list(await asyncio.gather(*(self.answer(call, event) for event in events)))
+
+
+@dataclass(frozen=True, slots=True)
+class EphemeralSubscription:
+    """A subscriber of what is only now: it reads on when there is room, and its source forgets what is old."""
+
+    source: Any
+    call: Call
+    answer: Answer
+
+    async def run(self, sink: Sink) -> None:
+        """Serve until the source ends. Raises INTERNAL when it breaks, and what ``sink`` raises."""
+        events: AsyncIterator[Any] = aiter(self.source)
+        try:
+            while True:
+                try:
+                    event = await anext(events)
+                except StopAsyncIteration:
+                    return
+                except RequestError:
+                    raise
+                except Exception as error:
+                    _log.exception("subscription_failed", request_id=self.call.request_id)
+                    raise Internal from error
+                batch = Batch([await self.answer(self.call.fresh(), event)])
+                while not sink.deliver(batch):
+                    await sink.room()
+        finally:
+            aclose = getattr(self.source, "aclose", None)
+            if aclose is not None:
+                await aclose()

@@ -1,0 +1,352 @@
+"""This module is where N subscribers of one question become one execution: groups, and members that join and leave.
+
+A group follows its tenant's tail, renders each batch of events once and hands the same payloads to every member in
+one turn of the loop. A member that cannot keep up leaves with nothing but its place in the log, catches up alone,
+and joins again without gap or repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
+
+from models import Event
+from models.errors import LimitExceeded, Unavailable
+from subscriptions.cursor import Cursor
+from subscriptions.streams import Checkpoint, Delivery, Interest, Item, Ready
+from subscriptions.tail import BATCH, Tail, Tails
+
+CHECKPOINT_SECONDS: Final = 15.0
+RETRY_SECONDS: Final = 0.5
+_KEPT_BYTES: Final = 4_000_000
+LARGEST_BATCH: Final = 256 * 1024
+"""Bytes that leave in one write; what is larger is handed on in parts, as the reader makes room."""
+
+Result = TypeVar("Result")
+
+Render = Callable[[Sequence[Item]], Awaitable[list[bytes]]]
+"""Executes the group's document once per item, with one fresh loader scope for all, and encodes each answer."""
+
+
+class Batch:
+    """Payloads that leave together. Transports keep their framing of it in ``framed``, once for all members."""
+
+    __slots__ = ("framed", "payloads")
+
+    def __init__(self, payloads: Sequence[bytes]) -> None:
+        self.payloads = payloads
+        self.framed: dict[Hashable, object] = {}
+
+
+class Sink(Protocol):
+    """Where a subscriber's payloads go."""
+
+    def deliver(self, batch: Batch) -> bool:
+        """Take the batch, in full and at once; False, with nothing taken, until there is ``room``."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until more can be taken; bounded, and raises when nobody reads any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a group answers. Subscribers with equal ``key`` get equal bytes, but for what ``chained`` says.
+
+    ``chained``: the document asks for previousCursor, so a member's first item is its own.
+    """
+
+    key: Hashable
+    tenant_id: UUID
+    interest: Interest
+    render: Render = field(compare=False)
+    chained: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    sink: Sink
+    seq: int
+    previous: str
+    left: asyncio.Future[None]
+
+
+class Fanout:
+    """The groups of one process."""
+
+    def __init__(self, tails: Tails, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+        self._tails = tails
+        self._checkpoint_seconds = checkpoint_seconds
+        self._groups: dict[Hashable, _Group] = {}
+        self.delivered = 0
+
+    @property
+    def groups(self) -> int:
+        """How many questions are being answered."""
+        return len(self._groups)
+
+    async def serve(self, question: Question, after: str | None, sink: Sink) -> None:
+        """Answer one subscriber until it is cancelled. Raises LIMIT_EXCEEDED with its cursor, or what ``sink`` raises.
+
+        The first item is Ready; the rest follow in order, none lost and none twice.
+        """
+        async with self._tails.follow(question.tenant_id) as tail:
+            epoch = await self._tails.epoch()
+            seq, recovered = await self._tails.start_of(question.tenant_id, after, epoch)
+            group = self._group(question, epoch)
+            group.users += 1
+            try:
+                await _Subscriber(self, group, tail, sink, Cursor(epoch, seq)).run(recovered)
+            finally:
+                group.users -= 1
+                if group.users == 0 and self._groups.get(question.key) is group:
+                    del self._groups[question.key]
+                    await group.stop()
+
+    def _group(self, question: Question, epoch: bytes) -> _Group:
+        group = self._groups.get(question.key)
+        if group is None:
+            group = self._groups[question.key] = _Group(self, question, epoch, self._checkpoint_seconds)
+        return group
+
+    @property
+    def tails(self) -> Tails:
+        """The tails that groups read."""
+        return self._tails
+
+
+class _Group:
+    """One question, its members, and the task that answers them."""
+
+    def __init__(self, fanout: Fanout, question: Question, epoch: bytes, checkpoint_seconds: float) -> None:
+        self.question = question
+        self.epoch = epoch
+        self.users = 0
+        self.seq = -1
+        self.previous = ""
+        self._fanout = fanout
+        self._checkpoint_seconds = checkpoint_seconds
+        self._members: set[_Member] = set()
+        self._payloads: OrderedDict[int, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def join(self, member: _Member) -> bool:
+        """Make the member one of the group; False while it is behind. The first member sets where the group stands."""
+        if self._task is None:
+            self.seq, self.previous = member.seq, member.previous
+            self._task = asyncio.create_task(self._run(), name=f"group {self.question.tenant_id}")
+            self._task.add_done_callback(self._on_end)
+        if member.seq < self.seq:
+            return False
+        self._members.add(member)
+        return True
+
+    def place(self, head: int) -> int:
+        """How far a subscriber must have come to join: where the group stands, or else the log's ``head``."""
+        return head if self._task is None else self.seq
+
+    def leave(self, member: _Member) -> None:
+        """The member goes; with the last one the group's task ends."""
+        self._members.discard(member)
+        if not self._members and self._task is not None:
+            self._task.remove_done_callback(self._on_end)
+            self._task.cancel()
+            self._task = None
+
+    async def stop(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.remove_done_callback(self._on_end)
+            task.cancel()
+            await asyncio.wait({task}, timeout=5)
+
+    async def payloads(self, deliveries: Sequence[Delivery], *, first_is_own: bool) -> list[bytes]:
+        """The payloads of ``deliveries``, each from the second on at most once for all members."""
+        missing = [
+            one
+            for position, one in enumerate(deliveries)
+            if one.event.seq not in self._payloads or (position == 0 and first_is_own)
+        ]
+        made = dict(zip((one.event.seq for one in missing), await self.question.render(missing), strict=True))
+        found = [made.get(one.event.seq) or self._payloads[one.event.seq] for one in deliveries]
+        for one in missing[1:] if first_is_own else missing:
+            self._keep(one.event.seq, made[one.event.seq])
+        return found
+
+    def _keep(self, seq: int, payload: bytes) -> None:
+        # For those who catch up: a thousand clients that resume together must not be a thousand executions.
+        self._payloads[seq] = payload
+        self._kept_bytes += len(payload)
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= len(self._payloads.popitem(last=False)[1])
+
+    async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
+        silent_until = now() + self._checkpoint_seconds
+        async with self._fanout.tails.follow(self.question.tenant_id) as tail:
+            while True:
+                previous = self.previous
+                try:
+                    async with asyncio.timeout_at(silent_until):
+                        events = await tail.after(self.seq)
+                except TimeoutError:
+                    await _patiently(self._checkpoint)
+                except Unavailable:
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    check_contiguous(events, self.seq, self.previous)
+                    await _patiently(self._answer, events)
+                if self.previous != previous:
+                    silent_until = now() + self._checkpoint_seconds
+
+    async def _answer(self, events: Sequence[Event]) -> None:
+        interest = self.question.interest
+        deliveries = interest.deliveries(events, self.epoch, self.previous)
+        last = events[-1].seq
+        if deliveries:
+            batch = Batch(await self.payloads(deliveries, first_is_own=False))
+            own = await self._own_batches(deliveries, batch)
+            is_large = sum(map(len, batch.payloads)) > LARGEST_BATCH
+            for member in list(self._members):
+                if member.seq >= last:
+                    continue
+                start = (member.seq, member.previous)
+                mine = batch if self._is_in_step(member) else own.get(start)
+                if mine is None:
+                    # It joined while its own first item would have been rendered: it does that itself.
+                    self._dismiss(member)
+                    continue
+                if is_large or not member.sink.deliver(mine):
+                    # It owns its place and nothing else: nothing queues for it while it catches up.
+                    self._dismiss(member)
+                    continue
+                self._fanout.delivered += len(mine.payloads)
+                member.seq, member.previous = last, deliveries[-1].cursor
+            self.previous = deliveries[-1].cursor
+        self.seq = last
+
+    def _is_in_step(self, member: _Member) -> bool:
+        # Members move with the group; one that joined since stands elsewhere until its first item.
+        return member.seq <= self.seq and (member.previous == self.previous or not self.question.chained)
+
+    async def _own_batches(self, deliveries: list[Delivery], shared: Batch) -> dict[tuple[int, str], Batch]:
+        """Batches of members that are not in step: their first item is theirs, the rest is everybody's."""
+        starts = {(one.seq, one.previous) for one in self._members if not self._is_in_step(one)}
+        own: dict[tuple[int, str], Batch] = {}
+        for seq, previous in starts:
+            skipped = sum(one.event.seq <= seq for one in deliveries)
+            rest = deliveries[skipped:]
+            if not rest:
+                own[seq, previous] = Batch([])
+                continue
+            first = rest[0].following(previous)
+            (payload,) = await self.question.render([first])
+            own[seq, previous] = Batch([payload, *shared.payloads[skipped + 1 :]])
+        return own
+
+    async def _checkpoint(self) -> None:
+        cursor = Cursor(self.epoch, self.seq).encode()
+        batch = Batch(await self.question.render([Checkpoint(cursor)]))
+        for member in list(self._members):
+            if member.seq > self.seq:
+                continue  # it is ahead; this cursor would send it back
+            # A reader without room misses a sign of life and nothing more, but its chain is no longer the group's.
+            if member.sink.deliver(batch):
+                member.previous = cursor
+            else:
+                self._dismiss(member)
+        self.previous = cursor
+
+    def _dismiss(self, member: _Member) -> None:
+        self._members.discard(member)
+        member.seq = max(member.seq, self.seq)
+        if not member.left.done():
+            member.left.set_result(None)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        for member in list(self._members):
+            self._members.discard(member)
+            if not member.left.done():
+                member.left.set_exception(error or Unavailable())
+
+
+class _Subscriber:
+    """One subscriber: alone until it has caught up, then a member, and alone again when it fell behind."""
+
+    def __init__(self, fanout: Fanout, group: _Group, tail: Tail, sink: Sink, start: Cursor) -> None:
+        self._fanout = fanout
+        self._group = group
+        self._tail = tail
+        self._sink = sink
+        self._seq = start.seq
+        self._previous = start.encode()
+
+    async def run(self, recovered: bool) -> None:
+        render = self._group.question.render
+        await self._hand(await _patiently(render, [Ready(self._previous, recovered)]))
+        while True:
+            while self._seq < self._group.place(self._tail.head):
+                await self._catch_up()
+            member = _Member(self._sink, self._seq, self._previous, asyncio.get_running_loop().create_future())
+            if not self._group.join(member):
+                continue
+            try:
+                await member.left
+            finally:
+                self._group.leave(member)
+                self._seq, self._previous = member.seq, member.previous
+            await self._sink.room()
+
+    async def _catch_up(self) -> None:
+        events = await _patiently(self._tail.after, self._seq)
+        check_contiguous(events, self._seq, self._previous)
+        interest, group = self._group.question.interest, self._group
+        deliveries = interest.deliveries(events, group.epoch, self._previous)
+        if deliveries:
+            await self._hand(await _patiently(lambda: group.payloads(deliveries, first_is_own=group.question.chained)))
+            self._fanout.delivered += len(deliveries)
+            self._previous = deliveries[-1].cursor
+        self._seq = events[-1].seq
+
+    async def _hand(self, payloads: Sequence[bytes]) -> None:
+        for part in parts_of(payloads):
+            while not self._sink.deliver(Batch(part)):
+                await self._sink.room()
+
+
+def parts_of(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Runs of payloads of at most ``LARGEST_BATCH`` bytes, each of at least one payload."""
+    part: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        if part and size + len(payload) > LARGEST_BATCH:
+            yield part
+            part, size = [], 0
+        part.append(payload)
+        size += len(payload)
+    if part:
+        yield part
+
+
+def check_contiguous(events: Sequence[Event], seq: int, cursor: str) -> None:
+    """Raises LIMIT_EXCEEDED when retention has taken what comes next: seqs have no other holes."""
+    if not events or events[0].seq != seq + 1 or len(events) > BATCH:
+        raise LimitExceeded("This stream fell too far behind.", cursor=cursor, retryable=True)
+
+
+async def _patiently(action: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:
+    """``action``'s result, tried again while the database is away: a restart must not end a stream."""
+    while True:
+        try:
+            return await action(*arguments)
+        except Unavailable:
+            await asyncio.sleep(RETRY_SECONDS)

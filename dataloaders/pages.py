@@ -34,7 +34,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from dataloaders.base import tenant_of
 from models.database import Database, database_trouble
 from models.errors import BadRequest
-from models.search import prefix_query
+from models.search import SEARCH_CHARACTERS
+from models.search import words as search_words
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
@@ -102,12 +103,16 @@ def overlaps(column: InstrumentedAttribute[Any]) -> Condition:
 
 
 def words(model: Any) -> Condition:
-    """Each word of the text starts a word of the row's searched columns."""
+    """Each word of the text starts a word of the row's searched columns. Raises BAD_REQUEST for too long a text."""
     search = getattr(func, f"search_{model.__tablename__}")
 
     def condition(text: str) -> ColumnElement[bool] | None:
-        query = prefix_query(text)
-        return None if query is None else model.id.in_(select(search(query).column_valued("found")))
+        if len(text) > SEARCH_CHARACTERS:
+            raise BadRequest(f"A search holds at most {SEARCH_CHARACTERS} characters.")
+        if not search_words(text):
+            return None
+        # The database cannot hold a NUL; to a search it is one more thing between words.
+        return model.id.in_(select(search(text.replace("\x00", " ")).column_valued("found")))
 
     return condition
 

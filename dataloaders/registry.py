@@ -87,9 +87,7 @@ WITH RECURSIVE tree AS (
 
 async def line_of(session: TenantSession, workspace_id: UUID) -> list[UUID]:
     """The workspace and its ancestors, nearest first; at most 32."""
-    rows = await session.scalars(
-        _ANCESTORS, {"tenant": session.tenant_id, "start": workspace_id, "depth": MAX_DEPTH}
-    )
+    rows = await session.scalars(_ANCESTORS, {"tenant": session.tenant_id, "start": workspace_id, "depth": MAX_DEPTH})
     return list(rows)
 
 

@@ -34,6 +34,8 @@ def create_roles(database: str) -> list[str]:
     statements += [f"ALTER ROLE {role} SET {name} = '{value}'" for role in SERVING for name, value in _TIMEOUTS.items()]
     statements += [
         f"GRANT {SEARCH} TO {OWNER}",
+        # Nobody serves from temporary tables, and a SECURITY DEFINER function must never meet one.
+        f'REVOKE TEMPORARY ON DATABASE "{database}" FROM PUBLIC',
         f'GRANT ALL ON DATABASE "{database}" TO {OWNER}',
         f'GRANT CONNECT ON DATABASE "{database}" TO {", ".join(SERVING)}',
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",

@@ -2,38 +2,58 @@
 
 Under RLS only leak-proof operators reach an index, and ``@@`` is not one. So each searchable table has one
 SECURITY DEFINER function that adds the current tenant itself and returns ids; the ids are then loaded under RLS.
-The tenant is a lexeme of the vector: without btree_gin that is what keeps one tenant's words out of the
-posting lists another tenant's search has to read.
+The tenant is a lexeme of the vector: without btree_gin that is what keeps other tenants' rows from being fetched
+and thrown away. Their words with the same beginning are still read in the index (docs/decisions/0009).
+What a word is, the database alone decides, for rows and for queries alike; ``words`` is its twin for events.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 SEARCH_LIMIT: Final = 10_000
 """No search looks further than this many ids."""
 
+SEARCH_CHARACTERS: Final = 1_000
+"""No search is longer; nothing that is searched is either."""
+
+_BETWEEN_WORDS: Final = r"[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]"
+
+
+def lexemes(text: str) -> str:
+    """SQL for the words of ``text``, folded by the simple dictionary."""
+    # The parser would keep an address, a host name or a number with a point as one word, so it sees no ASCII but
+    # letters and digits. What lies beyond ASCII it breaks well, marks and joiners of Hindi or Arabic included.
+    return f"to_tsvector('simple'::regconfig, regexp_replace({text}, '{_BETWEEN_WORDS}+', ' ', 'g'))"
+
 
 def search_vector(*columns: str) -> str:
     """SQL for a generated tsvector over text ``columns``: simple dictionary, with the tenant as a lexeme."""
     text = " || ' ' || ".join(f"coalesce({column}, '')" for column in columns)
-    # The parser would keep an address or a host name as one word; every run of letters and digits is a word here.
-    words = f"regexp_replace({text}, '[^[:alnum:]]+', ' ', 'g')"
-    return f"to_tsvector('simple'::regconfig, {words}) || array_to_tsvector(ARRAY['tenant:' || tenant_id::text])"
+    # No word begins with a colon, so no search reaches the tenant's lexeme, not even by a prefix.
+    return f"{lexemes(text)} || array_to_tsvector(ARRAY[':' || tenant_id::text])"
 
 
 def create_search_function(table: str) -> list[str]:
-    """Statements that make ``search_<table>(query tsquery-text)``, owned by signalbox_search."""
+    """Statements that make ``search_<table>(text)``, owned by signalbox_search.
+
+    It returns the ids of the current tenant's rows that hold, for each word of the text, a word starting with it.
+    """
     name = f"search_{table}(text)"
     return [
         f"""
-CREATE OR REPLACE FUNCTION search_{table}(words text) RETURNS SETOF uuid
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
-DECLARE tenant text := NULLIF(current_setting('app.tenant_id', true), '');
+CREATE OR REPLACE FUNCTION search_{table}(wanted text) RETURNS SETOF uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+  tenant text := NULLIF(current_setting('app.tenant_id', true), '');
+  starts tsquery;
 BEGIN
   IF tenant IS NULL THEN RAISE EXCEPTION 'no tenant is bound' USING ERRCODE = '42501'; END IF;
+  SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery INTO starts
+    FROM unnest(tsvector_to_array({lexemes("wanted")})) AS word;
   RETURN QUERY SELECT id FROM {table}
-    WHERE search @@ (quote_literal('tenant:' || tenant)::tsquery && words::tsquery)
+    WHERE search @@ (quote_literal(':' || tenant)::tsquery && starts)
       AND tenant_id = tenant::uuid
     LIMIT {SEARCH_LIMIT};
 END $$
@@ -44,8 +64,12 @@ END $$
     ]
 
 
-def prefix_query(text: str) -> str | None:
-    """A tsquery for rows that hold, for each word of ``text``, a word starting with it; None without words."""
-    # Broken into words as search_vector breaks them, or a search for "web-server" would find nothing.
-    words = "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
-    return " & ".join(f"'{word}':*" for word in words) or None
+def words(text: str) -> list[str]:
+    """The words of ``text`` as the database breaks and folds them."""
+    # Letter by letter, as the database does it: Python's casefold writes ss for ß, its lower a final sigma by context.
+    return "".join(letter.lower() if _is_of_word(letter) else " " for letter in text).split()
+
+
+def _is_of_word(letter: str) -> bool:
+    category = unicodedata.category(letter)
+    return category[0] in "LM" or category in {"Nd", "Nl", "Cf"}

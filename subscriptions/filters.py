@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from models import search
+
 Facets = Mapping[str, Any]
 Test = Callable[[Facets, Any], bool]
 
@@ -30,13 +32,9 @@ def equals(name: str) -> Test:
 
 def words(facets: Facets, text: str) -> bool:
     """Each word of ``text`` starts a word of the facet ``search``, a list of texts."""
-    found = [word for one in facets.get("search", ()) for word in _words(one)]
-    wanted = _words(text)
+    found = [word for one in facets.get("search", ()) for word in search.words(one)]
+    wanted = search.words(text)
     return bool(wanted) and all(any(word.startswith(start) for word in found) for start in wanted)
-
-
-def _words(text: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
 
 
 def matcher(

@@ -166,7 +166,7 @@ def upgrade() -> None:
             "search",
             postgresql.TSVECTOR(),
             sa.Computed(
-                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(username, '') || ' ' || coalesce(email, '') || ' ' || coalesce(display_name, ''), '[^[:alnum:]]+', ' ', 'g')) || array_to_tsvector(ARRAY['tenant:' || tenant_id::text])",
+                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(username, '') || ' ' || coalesce(email, '') || ' ' || coalesce(display_name, ''), '[\\x01-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7f]+', ' ', 'g')) || array_to_tsvector(ARRAY[':' || tenant_id::text])",
                 persisted=True,
             ),
             nullable=False,
@@ -247,7 +247,7 @@ def upgrade() -> None:
             "search",
             postgresql.TSVECTOR(),
             sa.Computed(
-                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(name, '') || ' ' || coalesce(role, ''), '[^[:alnum:]]+', ' ', 'g')) || array_to_tsvector(ARRAY['tenant:' || tenant_id::text])",
+                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(name, '') || ' ' || coalesce(role, ''), '[\\x01-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7f]+', ' ', 'g')) || array_to_tsvector(ARRAY[':' || tenant_id::text])",
                 persisted=True,
             ),
             nullable=False,
@@ -342,7 +342,7 @@ def upgrade() -> None:
             "search",
             postgresql.TSVECTOR(),
             sa.Computed(
-                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(name, '') || ' ' || coalesce(title, '') || ' ' || coalesce(domain, ''), '[^[:alnum:]]+', ' ', 'g')) || array_to_tsvector(ARRAY['tenant:' || tenant_id::text])",
+                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(name, '') || ' ' || coalesce(title, '') || ' ' || coalesce(domain, ''), '[\\x01-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7f]+', ' ', 'g')) || array_to_tsvector(ARRAY[':' || tenant_id::text])",
                 persisted=True,
             ),
             nullable=False,
@@ -662,7 +662,7 @@ def _tenant_by_slug() -> list[str]:
     return [
         """
 CREATE FUNCTION tenant_by_slug(wanted text) RETURNS TABLE (id uuid, status text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
   SELECT t.id, t.status FROM tenants t WHERE t.slug = wanted AND t.deleted_at IS NULL LIMIT 1
 $$
 """,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.operations import GatewayOperations
-from gateway.transports.operations import OperationRequest
+from gateway.transports.operations import OperationRequest, Outcome, Subscription
 from models.database import Database
 from resolvers.call import Services
 from resolvers.principal import Principal
 from schema.build import build, core
+from subscriptions.fanout import Batch
 from tests.world import running
 
 
@@ -36,11 +39,56 @@ class Gateway:
         data: dict[str, Any] = payload["data"]
         return data
 
-    async def watch(self, who: Principal | None, query: str, **variables: Any) -> AsyncIterator[dict[str, Any]]:
-        """A subscription's items."""
+    async def watch(self, who: Principal | None, query: str, **variables: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """A subscription's items; close it to end the subscription."""
         found = await self.operations.subscribe(OperationRequest(query, variables=variables), who, "test")
-        assert isinstance(found, AsyncIterator), found
-        return found
+        assert not isinstance(found, Outcome), found
+        return _items(found)
+
+
+class QueueSink:
+    """A reader of a thousand payloads' patience."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(1000)
+        self._read = asyncio.Event()
+
+    def deliver(self, batch: Batch) -> bool:
+        """All or nothing."""
+        if self.queue.qsize() + len(batch.payloads) > self.queue.maxsize:
+            self._read.clear()
+            return False
+        for payload in batch.payloads:
+            self.queue.put_nowait(payload)
+        return True
+
+    async def room(self) -> None:
+        """Until something was read."""
+        await self._read.wait()
+
+    async def next(self) -> dict[str, Any]:
+        """The next item."""
+        payload = await self.queue.get()
+        self._read.set()
+        item: dict[str, Any] = orjson.loads(payload)
+        return item
+
+
+async def _items(subscription: Subscription) -> AsyncGenerator[dict[str, Any], None]:
+    sink = QueueSink()
+    running = asyncio.create_task(subscription.run(sink), name="watch")
+    try:
+        while True:
+            item = asyncio.create_task(sink.next(), name="next item")
+            await asyncio.wait({item, running}, return_when=asyncio.FIRST_COMPLETED)
+            if not item.done():
+                item.cancel()
+                await running
+                return
+            yield item.result()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ CHUNK: Final = 1000
 _TENANTS: Final = 500
 
 _TENANTS_WITH_OLD_KEYS: Final[TextClause] = text(
-    "SELECT DISTINCT tenant_id FROM idempotency_keys WHERE created_at < now() - :age LIMIT :tenants"
+    "SELECT DISTINCT tenant_id FROM idempotency_keys WHERE created_at < now() - CAST(:age AS interval) LIMIT :tenants"
 )
 
 _DELETE_KEYS: Final[TextClause] = text(
     """
 DELETE FROM idempotency_keys WHERE tenant_id = :tenant AND ctid = ANY (ARRAY(
-  SELECT ctid FROM idempotency_keys WHERE tenant_id = :tenant AND created_at < now() - :age
+  SELECT ctid FROM idempotency_keys WHERE tenant_id = :tenant AND created_at < now() - CAST(:age AS interval)
   ORDER BY created_at LIMIT :chunk FOR UPDATE SKIP LOCKED
 ))
 """
@@ -29,7 +29,7 @@ DELETE FROM idempotency_keys WHERE tenant_id = :tenant AND ctid = ANY (ARRAY(
 _TENANTS_WITH_OLD_EVENTS: Final[TextClause] = text(
     """
 SELECT s.tenant_id FROM tenant_streams s JOIN stream_floors f ON f.tenant_id = s.tenant_id
-WHERE s.seq - f.low_water > :most OR now() - :age > (
+WHERE s.seq - f.low_water > :most OR now() - CAST(:age AS interval) > (
   SELECT e.occurred_at FROM events e
   WHERE e.tenant_id = s.tenant_id AND e.seq > f.low_water ORDER BY e.seq LIMIT 1
 )
@@ -47,7 +47,7 @@ _LOW_WATER: Final[TextClause] = text(
 _NEW_FLOOR: Final[TextClause] = text(
     """
 WITH oldest AS (
-  SELECT seq, seq <= :surplus OR occurred_at < now() - :age AS may_go FROM events
+  SELECT seq, seq <= :surplus OR occurred_at < now() - CAST(:age AS interval) AS may_go FROM events
   WHERE tenant_id = :tenant AND seq > :low ORDER BY seq LIMIT :chunk
 )
 SELECT coalesce((SELECT min(seq) - 1 FROM oldest WHERE NOT may_go), (SELECT max(seq) FROM oldest), :low)

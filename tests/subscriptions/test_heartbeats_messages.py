@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,17 +36,8 @@ BEATS = st.builds(
 
 
 def a_beat(**values: Any) -> BeatSeen:
-    given_values = {
-        "workspace_id": WORKSPACE,
-        "status": WorkspaceStatus.ONLINE,
-        "received_at": datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC),
-        "error_rate": 0.25,
-        "active_tasks": 1,
-        "uptime_seconds": 2,
-        "current_task": "triage",
-        "sample_error": None,
-    }
-    return BeatSeen(**given_values | values)
+    received_at = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+    return replace(BeatSeen(WORKSPACE, WorkspaceStatus.ONLINE, received_at, 0.25, 1, 2, "triage", None), **values)
 
 
 @given(st.lists(BEATS, max_size=40))

@@ -36,6 +36,11 @@ class Gateway:
     def graphql(self) -> str:
         return f"{self.url}/graphql"
 
+    def key(self, slug: str) -> str:
+        """Authorization of the tenant's API key, which holds every ingest scope."""
+        (tenant,) = (tenant for tenant in self.tenants if tenant["slug"] == slug)
+        return f"Bearer {tenant['api_keys'][0]['secret']}"
+
     def credentials(self, slug: str, role: str) -> dict[str, str]:
         """Input of the login mutation for the first user of a tenant with a role."""
         (tenant,) = (tenant for tenant in self.tenants if tenant["slug"] == slug)
@@ -48,9 +53,9 @@ Node = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway in the demo profile with a few simulated agents, for all tests."""
+    """A gateway in the demo profile, for all tests."""
     data_dir = tmp_path_factory.mktemp("demo")
-    with running(data_dir, "--demo", "--simulate", "3") as url:
+    with running(data_dir, "--demo") as url:
         demo = json.loads((data_dir / "demo.json").read_text())
         yield Gateway(url, demo["tenants"])
 

@@ -139,10 +139,13 @@ class SimulatedAgent:
                 taken = await self._in_turn(lambda: self.run.api.register(self.token or self.run.key, **said))
                 break
             except Refused as refusal:
-                if refusal.status not in _STOPPED:
+                if self._has_lost_its_token(refusal):
+                    await self._beat(Mood.IDLE)
+                elif refusal.status in _STOPPED:
+                    self.status = str(refusal.status)
+                    await self._wait_until_resumed()
+                else:
                     raise
-                self.status = str(refusal.status)
-                await self._wait_until_resumed()
         # Only the first registration shows the token; an agent that lost it goes on with the fleet's key.
         self.token = taken.token or self.token
         self.lease_epoch, self.status = taken.lease_epoch, taken.status
@@ -183,11 +186,22 @@ class SimulatedAgent:
         """One answered beat. One that is lost is not sent again: a newer one takes its place."""
         if self.status not in _STOPPED:
             self._do(mood)
-        self.status = await self._insist(lambda: self._say(mood))
+        try:
+            self.status = await self._insist(lambda: self._say(mood))
+        except Refused as refusal:
+            if not self._has_lost_its_token(refusal):
+                raise
+            self.status = await self._insist(lambda: self._say(mood))
         self.answered_at = utcnow()
         self.run.report.beats += 1
         if self.status == _REMOVED:
             raise Refused(_REMOVED, status=_REMOVED)
+
+    def _has_lost_its_token(self, refusal: Refused) -> bool:
+        """Whether its own token is dead. With the fleet's key a beat then tells why: removed, or fenced."""
+        lost = refusal.code == "UNAUTHENTICATED" and self.token is not None
+        self.token = None if lost else self.token
+        return lost
 
     def _say(self, mood: Mood) -> Awaitable[str]:
         beat = {

@@ -19,7 +19,6 @@ from models.errors import BadRequest, Unauthenticated, Unavailable
 
 MAX_AGENTS: Final = 10_000
 MAX_RATE: Final = 100.0
-_READY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.25
 _ENLISTING_AT_ONCE: Final = 8
 _MAX_CONNECTIONS: Final = 200
@@ -40,12 +39,13 @@ async def run_fleet(
     stop: asyncio.Event | None = None,
     progress: Progress | None = None,
     progress_seconds: float = 5.0,
+    ready_seconds: float = 60.0,
 ) -> FleetReport:
     """``agents`` agents that each beat ``rate`` times a second, until ``stop`` is set or ``seconds`` have passed.
 
     Each waits for a beat's answer before the next, so above 3 a second the answers set the pace. ``seconds`` count
     from the first contact. A fleet with the same seed and key takes the same workspaces. Raises BAD_REQUEST,
-    UNAVAILABLE when no gateway is ready within a minute, UNAUTHENTICATED when it does not take the key.
+    UNAVAILABLE when no gateway is ready within ``ready_seconds``, UNAUTHENTICATED when it does not take the key.
     """
     _refuse_nonsense(agents, rate)
     # Its INFO line for every request would bury everything else.
@@ -58,7 +58,7 @@ async def run_fleet(
             api, api_key, seed, 1 / rate, script or Behaviour(), report, stop, asyncio.Semaphore(_ENLISTING_AT_ONCE)
         )
         try:
-            known = await _known_places(run, url)
+            known = await _known_places(run, url, ready_seconds)
         except RunOver:
             return report
         async with asyncio.TaskGroup() as group:
@@ -99,10 +99,10 @@ async def _client(url: str, agents: int) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def _known_places(run: Run, url: str) -> dict[str, str]:
+async def _known_places(run: Run, url: str, ready_seconds: float) -> dict[str, str]:
     """Ids by name of the workspaces that an earlier run of this fleet left, once the gateway is ready."""
     try:
-        async with asyncio.timeout(_READY_SECONDS):
+        async with asyncio.timeout(ready_seconds):
             while True:
                 try:
                     if await run.api.is_ready():

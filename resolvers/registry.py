@@ -334,7 +334,8 @@ async def report_heartbeat(call: Call, *, workspace_id: UUID, **said: Any) -> Wo
     """Take a beat in with its batch and answer the workspace as it is now. Raises INVALID, NOT_FOUND, FENCED."""
     if call.who.workspace_id not in (None, workspace_id):
         raise not_found("workspace", "input", "workspaceId")
-    beat = Beat(tenant_id=call.tenant_id, workspace_id=workspace_id, **said)
+    known = {name: value for name, value in said.items() if value is not None}  # null says as little as absence
+    beat = Beat(tenant_id=call.tenant_id, workspace_id=workspace_id, **known)
     await call.services.heartbeats.report(beat)
     workspace: Workspace = await call.load(by_id(Workspace), workspace_id)
     return workspace

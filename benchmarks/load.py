@@ -1,0 +1,97 @@
+"""This module is where thousands of subscribers are played by one process, at the least cost a client can have.
+
+Frames are counted, not parsed: a client that decodes JSON would be the bottleneck long before the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import orjson
+
+_STAMP = re.compile(rb'"occurredAt":"([^"]+)"')
+_NEXT = b'"type":"next"'
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all subscribers together have received. Latencies are sampled from a fixed few of them, in seconds."""
+
+    received: int = 0
+    ready: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+
+class Subscriber(asyncio.Protocol):
+    """One WebSocket: handshake, init, subscribe, then counting."""
+
+    def __init__(self, tally: Tally, number: int, token: str, document: str, samples: bool) -> None:
+        self._tally = tally
+        self._samples = samples
+        self._init = _frame({"type": "connection_init", "payload": {"authorization": token}})
+        self._subscribe = _frame({"type": "subscribe", "id": f"{number:04}", "payload": {"query": document}})
+        self._stage = 0
+        self._transport: asyncio.Transport | None = None
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the upgrade."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        key = base64.b64encode(os.urandom(16)).decode()
+        transport.write(
+            (
+                "GET /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+            ).encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Count; in the first two stages answer."""
+        if self._stage == 2:
+            self._tally.received += data.count(_NEXT)
+            if self._samples:
+                now = time.time()
+                for stamp in _STAMP.findall(data):
+                    self._tally.latencies.append(now - datetime.fromisoformat(stamp.decode()).timestamp())
+            return
+        assert self._transport is not None
+        if self._stage == 0:
+            self._stage = 1
+            self._transport.write(self._init)
+        elif b"connection_ack" in data:
+            self._stage = 2
+            self._transport.write(self._subscribe)
+            self._tally.ready += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A subscriber that is cut spoils the round."""
+        self.lost = True
+
+
+async def connect(port: int, count: int, token: str, documents: list[str], tally: Tally) -> list[Subscriber]:
+    """``count`` subscribers, spread over ``documents``, all acknowledged. Raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+    subscribers: list[Subscriber] = []
+    for number in range(count):
+        one = Subscriber(tally, number, token, documents[number % len(documents)], number % 50 == 0)
+        await loop.create_connection(lambda one=one: one, "127.0.0.1", port)  # type: ignore[misc]
+        subscribers.append(one)
+    async with asyncio.timeout(60):
+        while tally.ready < count:
+            await asyncio.sleep(0.05)
+    return subscribers
+
+
+def _frame(message: object) -> bytes:
+    """A masked text frame (clients mask; the mask may be zero)."""
+    payload = orjson.dumps(message)
+    length = bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
+    return b"\x81" + length + b"\0\0\0\0" + payload

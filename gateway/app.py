@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -39,7 +40,9 @@ def transport_options(settings: Settings) -> TransportOptions:
 
 
 def _own_origins(settings: Settings) -> set[str]:
-    hosts = ("127.0.0.1", "localhost", "[::1]") if settings.host in _LOOPBACK else (settings.host,)
+    hosts = {"127.0.0.1", "localhost", "[::1]"}
+    if settings.host not in _LOOPBACK:
+        hosts |= {settings.host, socket.gethostname()}
     return {f"http://{host}:{settings.port}" for host in hosts}
 
 

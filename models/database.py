@@ -153,6 +153,8 @@ def make_engine(url: str, pool: PoolOptions, **options: Any) -> AsyncEngine:
         pool_size=pool.size,
         max_overflow=0,
         pool_timeout=pool.wait_seconds,
+        # An error's text reaches logs; what was bound to its statement must not.
+        hide_parameters=True,
         connect_args=connect,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,

@@ -129,6 +129,7 @@ class SupervisedBackend(BroadcastBackend):
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait({self._writer})
+        self._release()
         await self.reconnect()
         await self.close_clients()
 
@@ -198,6 +199,9 @@ class SupervisedBackend(BroadcastBackend):
             _log.warning("bus.broker_away", reason=str(error))
         self._failures += 1
         self._link = None
+        self._release()
+
+    def _release(self) -> None:
         for confirmed in self._confirmed.values():
             confirmed.set()  # nobody waits for a broker that is away
             confirmed.clear()

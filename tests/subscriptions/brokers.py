@@ -29,6 +29,9 @@ class Broker(Protocol):
     """What the contract tests do to a broker."""
 
     def backend(self) -> SupervisedBackend: ...
+    def flood(self, channel: str, count: int) -> None:
+        """Publishes 0, 1, 2, … at once, while this event loop stands still."""
+
     def sever(self) -> None: ...
     def kill(self) -> None: ...
     def restart(self) -> None: ...
@@ -49,6 +52,10 @@ class Memory:
     def backend(self) -> SupervisedBackend:
         return MemoryBackend(self._broker)
 
+    def flood(self, channel: str, count: int) -> None:
+        for number in range(count):
+            self._broker.publish(channel, b"%d" % number)
+
     def close(self) -> None:
         self._broker.stop()
 
@@ -62,6 +69,13 @@ class Valkey:
 
     def backend(self) -> SupervisedBackend:
         return RedisBackend(self.url)
+
+    def flood(self, channel: str, count: int) -> None:
+        with Redis.from_url(self.url, socket_timeout=5, protocol=2) as client:
+            pipeline = client.pipeline(transaction=False)
+            for number in range(count):
+                pipeline.publish(channel, b"%d" % number)
+            pipeline.execute()
 
     def sever(self) -> None:
         self.command("CLIENT", "KILL", "TYPE", "pubsub")

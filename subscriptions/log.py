@@ -46,10 +46,14 @@ async def append(
 ) -> int:
     """Number and insert ``envelopes``; returns the last seq. Does not commit, and nothing may follow but COMMIT.
 
+    The session forgets its rows, so that none can be changed after this.
+
     The counter is bumped last because its row is locked from here to the COMMIT: work after it would make every
     other writer of the tenant wait for that work.
     """
     tenant = session.tenant_id
+    if session.new or session.dirty or session.deleted:
+        raise RuntimeError("rows are flushed before the counter is bumped")
     session.expunge_all()
     last = await session.scalar(
         update(TenantStream)

@@ -16,8 +16,8 @@ import orjson
 
 from models import WorkspaceStatus
 from models.ids import encode
+from subscriptions.bus import MAX_MESSAGE_BYTES
 
-MAX_MESSAGE_BYTES: Final = 16 * 1024
 MAX_TEXT_LENGTH: Final = 1000
 MAX_ACTIVE_TASKS: Final = 1_000_000
 MAX_UPTIME_SECONDS: Final = 2**53

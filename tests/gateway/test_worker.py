@@ -23,7 +23,8 @@ from models.database import Database, DatabaseUrls, PoolOptions
 from resolvers.heartbeats import HeartbeatIntake
 from subscriptions.bus import Bus
 from subscriptions.keyspace import expired_keys
-from tests.resolvers.fleets import DEADLINE, Announced, BeatingFleet, lease, set_lease
+from tests.resolvers.fleets import DEADLINE, BeatingFleet, lease, set_lease
+from tests.resolvers.people import Announced
 
 HOUR = 3600.0
 

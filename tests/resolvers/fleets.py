@@ -20,17 +20,6 @@ from tests.world import make_tenant
 DEADLINE = 10.0
 
 
-class Announced:
-    """Remembers which tenants' logs were announced."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[UUID, int]] = []
-
-    def announce(self, tenant_id: UUID, seq: int) -> None:
-        """Note it."""
-        self.heard.append((tenant_id, seq))
-
-
 @dataclass(slots=True)
 class BeatingFleet:
     """One tenant's workspaces in a real database."""

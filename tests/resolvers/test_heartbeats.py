@@ -16,7 +16,8 @@ from models.ids import NIL, uuid7
 from resolvers import heartbeats
 from resolvers.heartbeats import Beat, BeatAnswer, HeartbeatIntake
 from subscriptions.bus import Bus
-from tests.resolvers.fleets import Announced, BeatingFleet, counted_statements
+from tests.resolvers.fleets import BeatingFleet, counted_statements
+from tests.resolvers.people import Announced
 
 
 @pytest.fixture

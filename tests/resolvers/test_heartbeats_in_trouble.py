@@ -22,7 +22,8 @@ from resolvers.heartbeats import BeatAnswer, HeartbeatIntake
 from subscriptions.bus import Bus
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.memory_backend import MemoryBackend, MemoryBroker
-from tests.resolvers.fleets import DEADLINE, Announced, BeatingFleet, lease, set_lease
+from tests.resolvers.fleets import DEADLINE, BeatingFleet, lease, set_lease
+from tests.resolvers.people import Announced
 
 
 @pytest.fixture

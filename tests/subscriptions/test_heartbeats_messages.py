@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from models import WorkspaceStatus
 from models.ids import encode, uuid7
 from subscriptions.beat_publisher import liveness_key
-from subscriptions.beats import MAX_MESSAGE_BYTES, BeatSeen, decode_beats, encode_beats, peek_tenant
+from subscriptions.beats import BeatSeen, decode_beats, encode_beats, peek_tenant
+from subscriptions.bus import MAX_MESSAGE_BYTES
 
 TENANT, WORKSPACE = uuid7(), uuid7()
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=1000)

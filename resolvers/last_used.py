@@ -75,7 +75,7 @@ class LastUsed:
                     ApiKey.tenant_id == tenant_id,
                     ApiKey.id == func.any(keys),
                     # Another gateway may have noted it meanwhile.
-                    or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now),
+                    or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= now - EVERY),
                 )
                 .values(last_used_at=now, updated_at=ApiKey.updated_at)
                 .execution_options(synchronize_session=False)

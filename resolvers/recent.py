@@ -100,22 +100,23 @@ class RecentRows(Generic[Value]):
         self, tenant_id: UUID, tenant: _Tenant[Value], batch: dict[UUID, asyncio.Future[Value | None]]
     ) -> None:
         entries, now = tenant.entries, self._timer()
-        renewed = islice((row_id for row_id in self._in_use(entries, now) if row_id not in batch), _MOST_AT_ONCE)
-        ids = [*batch, *renewed]
         try:
+            renewed = islice((row_id for row_id in self._in_use(entries, now) if row_id not in batch), _MOST_AT_ONCE)
+            ids = [*batch, *renewed]
             found = await self._read(tenant_id, ids)
+            for row_id in ids:
+                self._keep(tenant, entries, row_id, found.get(row_id), now, used=row_id in batch)
         except asyncio.CancelledError:
             for future in batch.values():
                 future.cancel()
             raise
         except Exception as error:
+            # Whatever it is, it is theirs who wait: nobody must wait for an answer that never comes.
             for future in batch.values():
                 if not future.done():
                     future.set_exception(error)
                     future.exception()  # whoever asked may be gone; then nobody retrieves it
             return
-        for row_id in ids:
-            self._keep(tenant, entries, row_id, found.get(row_id), now, used=row_id in batch)
         for row_id, future in batch.items():
             if not future.done():
                 future.set_result(found.get(row_id))

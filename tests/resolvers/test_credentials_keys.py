@@ -15,6 +15,7 @@ from models.scopes import WORKSPACE_TOKEN_SCOPES, scopes_of
 from resolvers.bearers import hash_of, new_api_key
 from resolvers.credentials import Accounts
 from resolvers.principal import Principal
+from tests.conftest import counted
 from tests.resolvers.people import House
 
 READ = [Scope.AGENTS_READ.value]
@@ -267,10 +268,26 @@ async def test_the_last_use_is_noted_once_a_minute(house: House, chief: Principa
     assert noted is not None
     assert first <= noted <= house.clock.now
     assert row.updated_at == key.updated_at
-    await known(accounts, secret)
-    await accounts.close()
+    house.clock.advance(timedelta(seconds=50))
+    with counted(house.database) as statements:
+        await known(accounts, secret)
+        await accounts.close()
+    assert not any(statement.startswith("UPDATE") for statement in statements)
+    elsewhere = house.accounts()
+    await known(elsewhere, secret)
+    await elsewhere.close()
     assert (await row_of(house, key)).last_used_at == noted
     house.clock.advance(timedelta(minutes=1))
     await known(accounts, secret)
     await accounts.close()
     assert (await row_of(house, key)).last_used_at == house.clock.now
+
+
+async def test_a_fleets_uses_are_noted_in_one_statement(house: House, chief: Principal) -> None:
+    accounts = house.accounts()
+    secrets = [(await make(house, accounts, chief))[1] for _ in range(20)]
+    with counted(house.database) as statements:
+        for secret in secrets:
+            await known(accounts, secret)
+        await accounts.close()
+    assert sum(statement.startswith("UPDATE") for statement in statements) == 1

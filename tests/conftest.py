@@ -12,10 +12,15 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from gateway.logs import configure
 from gateway.servers import in_database, prepare_database
+from gateway.settings import LogFormat
 from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.roles import APP, OWNER
 from tests.world import Tenants
+
+# Plain tracebacks, as a gateway has them: rich ones stall the event loop for seconds and show local variables.
+configure(LogFormat.TEXT)
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,9 @@ class LoaderScope:
 
 
 @cache
-def by_id(model: Any) -> Batch[UUID, Any]:
+def by_id(model: Any, *, even_deleted: bool = False) -> Batch[UUID, Any]:
     """The batch function "<row> by id": None where the tenant has no such row, or it was deleted."""
-    condition = [] if not hasattr(model, "deleted_at") else [model.deleted_at.is_(None)]
+    condition = [] if even_deleted or not hasattr(model, "deleted_at") else [model.deleted_at.is_(None)]
 
     async def load(session: TenantSession, ids: Sequence[UUID]) -> list[Any]:
         statement = select(model).where(tenant_of(model) == session.tenant_id, model.id == func.any(list(ids)))

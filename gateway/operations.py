@@ -94,7 +94,7 @@ class GatewayOperations:
         operation = self._documents.read(request.query or "").operation(request.operation_name)
         assert operation is not None
         assert operation.sharing is not None
-        key = operation.sharing.key(request, call.who)
+        key = operation.sharing.key(request, call.who, personal=source.personal)
         return DurableSubscription(source, call, answer, key, chained=operation.sharing.chained)
 
     async def _answer_event(self, request: OperationRequest, call: Call, event: Any) -> bytes:

@@ -21,13 +21,15 @@ from graphql import (
     TypeInfoVisitor,
     VariableNode,
     Visitor,
+    get_named_type,
+    is_abstract_type,
     visit,
 )
 
 from gateway.transports.operations import OperationRequest
 from models import Scope
 from resolvers.principal import Principal
-from schema.declare import Declared
+from schema.declare import Declared, Nodes
 from schema.streams import Stream
 
 _AFTER = "after"
@@ -47,10 +49,10 @@ class Sharing:
     place_variable: str | None
     chained: bool
 
-    def key(self, request: OperationRequest, principal: Principal) -> Hashable:
-        """Equal for subscribers who get equal bytes."""
+    def key(self, request: OperationRequest, principal: Principal, *, personal: bool = False) -> Hashable:
+        """Equal for subscribers who get equal bytes; ``personal`` where they get different events."""
         variables = {name: value for name, value in (request.variables or {}).items() if name != self.place_variable}
-        personal = self.always_personal or not self.personal_without <= principal.scopes
+        personal = personal or self.always_personal or not self.personal_without <= principal.scopes
         return (
             request.query,
             request.operation_name,
@@ -64,8 +66,9 @@ class Sharing:
 class _Reader(Visitor):
     """Collects what the fields and variables of one operation say."""
 
-    def __init__(self, types: TypeInfo) -> None:
+    def __init__(self, schema: GraphQLSchema, types: TypeInfo) -> None:
         super().__init__()
+        self._schema = schema
         self._types = types
         self.personal = False
         self.scopes: set[Scope] = set()
@@ -91,6 +94,11 @@ class _Reader(Visitor):
         self.personal |= not spec.shared
         if spec.scope is not None and (spec.own is not None or (spec.target is not None and spec.target.own)):
             self.scopes.add(spec.scope)
+        kind = get_named_type(self._types.get_type())
+        if is_abstract_type(kind):
+            # Any of these may come, and of some the caller sees no more than their own.
+            possible = {one.name for one in self._schema.get_possible_types(kind)}
+            self.scopes |= {one.scope for one in Nodes.by_prefix.values() if one.own and one.name in possible}
 
     def enter_fragment_spread(self, node: FragmentSpreadNode, *_: object) -> None:
         """A fragment to read as well."""
@@ -111,7 +119,7 @@ def sharing_of(schema: GraphQLSchema, document: DocumentNode, operation: Operati
     """What the valid ``operation`` lets its subscribers share."""
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
     types = TypeInfo(schema)
-    reader = _Reader(types)
+    reader = _Reader(schema, types)
     visit(operation, TypeInfoVisitor(types, reader))
     seen: set[str] = set()
     while reader.spreads:

@@ -1,6 +1,6 @@
 """This package is where rows live: what is true, their legal transitions, what protects them at rest."""
 
-from models.activity import Event, EventTopic, StreamEpoch, StreamFloor, TenantStream
+from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFloor, TenantStream
 from models.agents import Agent, AgentStatus, AgentType
 from models.base import Base, ImportedRow, TenantRow, utcnow
 from models.coordination import IdempotencyKey, Lease
@@ -30,6 +30,7 @@ __all__ = [
     "Base",
     "Event",
     "EventTopic",
+    "EventView",
     "IdempotencyKey",
     "ImportedRow",
     "Lease",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -70,6 +72,23 @@ class Event(Base):
     def typeid(self) -> str:
         """The id as the outside sees it."""
         return encode(self.__typeid__, self.id)
+
+    @property
+    def entity_typeid(self) -> str:
+        """The id of what changed, also when it is gone."""
+        return encode(self.entity_type, self.entity_id)
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Which events are asked for, and which of them the caller may see: columns of the envelope and their values.
+
+    An event is in it when every column of ``asked`` and one of ``granted`` has one of its values. The list reads
+    it as SQL and the live stream as a test on the row, so the two cannot differ.
+    """
+
+    asked: Mapping[str, frozenset[Any]]
+    granted: Mapping[str, frozenset[Any]]
 
 
 class TenantStream(Base):

@@ -15,6 +15,7 @@ from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinitio
 from strawberry.types.lazy_type import LazyType
 
 from schema.activity import ActivityQueries
+from schema.activity_stream import ActivitySubscriptions
 from schema.agents import AgentQueries
 from schema.common import SCALARS
 from schema.credentials import CredentialMutations, CredentialQueries
@@ -39,7 +40,7 @@ class Mutation(CredentialMutations, TenantMutations, UserMutations, RegistryMuta
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(RegistrySubscriptions):
+class Subscription(ActivitySubscriptions, RegistrySubscriptions):
     """Root of subscriptions."""
 
 

@@ -184,10 +184,20 @@ class NodeType:
     scope: Scope
     batch: Batch[UUID, Any] = field(repr=False)
     own: Own | None = None
+    rule: Own | None = None
+    """What else must hold of a row for whoever has the scope."""
+
+    @property
+    def name(self) -> str:
+        """What GraphQL calls it."""
+        name: str = self.graphql_type.__strawberry_definition__.name  # type: ignore[attr-defined]
+        return name
 
     def visible(self, row: Any, call: Call) -> bool:
         """Whether the caller may see the row: by scope, or because it is their own."""
-        return call.allows(self.scope) or (self.own is not None and self.own(row, call))
+        if call.allows(self.scope):
+            return self.rule is None or self.rule(row, call)
+        return self.own is not None and self.own(row, call)
 
 
 class Nodes:
@@ -197,16 +207,18 @@ class Nodes:
     scopes: ClassVar[dict[type, Scope]] = {}
 
 
-def node(model: Any, description: str, *, scope: Scope, own: Own | None = None) -> Callable[[type], Any]:
+def node(
+    model: Any, description: str, *, scope: Scope, own: Own | None = None, rule: Own | None = None
+) -> Callable[[type], Any]:
     """Make a class the GraphQL type of ``model``'s rows; every field that leads to it demands ``scope``.
 
-    Whoever lacks the scope still sees the rows that ``own`` says are theirs.
+    Whoever lacks the scope still sees the rows that ``own`` says are theirs; whoever has it, only those of ``rule``.
     """
 
     def decorate(cls: type) -> Any:
         setattr(cls, "is_type_of", classmethod(lambda _, value, __: isinstance(value, model)))  # noqa: B010
         made = strawberry.type(cls, description=description)
-        Nodes.by_prefix[model.__typeid__] = NodeType(model.__typeid__, made, model, scope, by_id(model), own)
+        Nodes.by_prefix[model.__typeid__] = NodeType(model.__typeid__, made, model, scope, by_id(model), own, rule)
         Nodes.scopes[made] = scope
         return made
 

@@ -12,7 +12,6 @@ import strawberry
 
 from dataloaders.base import Batch
 from models import Event, Scope
-from models.ids import encode
 from resolvers.call import Call
 from schema.common import EventCursor
 from schema.declare import Argument, Computed, Nodes, Spec, column, part
@@ -122,7 +121,7 @@ class Change:
     @property
     def entity_id(self) -> str:
         """The entity's id, also when it is gone."""
-        return encode(self.event.entity_type, self.event.entity_id)
+        return self.event.entity_typeid
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +133,18 @@ class DurableSource:
 
     after: str | None
     interest: Interest
-    batch: Batch[UUID, Any]
+    batch: Batch[UUID, Any] | None
+    """Whose rows the items show; None where each item finds its own."""
+    personal: bool = False
+    """Whether callers with equal scopes may be sent different events."""
 
     def __aiter__(self) -> AsyncIterator[Any]:
         raise TypeError("a durable source is served by the fan-out")
 
     async def changes(self, call: Call, deliveries: Sequence[Delivery]) -> list[Change]:
         """The deliveries with their entities as they are now, each entity read once in one statement."""
+        if self.batch is None:
+            return [Change(one, None) for one in deliveries]
         ids = list(dict.fromkeys(one.event.entity_id for one in deliveries))
         rows = dict(zip(ids, await call.loaders.of(self.batch).load_many(ids), strict=True))
         return [Change(one, rows[one.event.entity_id]) for one in deliveries]

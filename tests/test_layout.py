@@ -21,7 +21,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "credentials": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "schema"),
-    "activity": ("schema",),
+    "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }
 """Folders in which a domain has a file of its own name, besides models; each domain is finished by its own issue."""
 

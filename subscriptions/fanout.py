@@ -8,7 +8,6 @@ and joins again without gap or repeat.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -17,19 +16,17 @@ from uuid import UUID
 from models import Event
 from models.errors import LimitExceeded, Unavailable
 from subscriptions.cursor import Cursor
-from subscriptions.streams import Checkpoint, Delivery, Interest, Item, Ready
+from subscriptions.payloads import Payloads, Render
+from subscriptions.streams import Checkpoint, Delivery, Interest, Ready
 from subscriptions.tail import BATCH, Tail, Tails
 
 CHECKPOINT_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 0.5
-_KEPT_BYTES: Final = 4_000_000
+_END_SECONDS: Final = 5.0
 LARGEST_BATCH: Final = 256 * 1024
 """Bytes that leave in one write; what is larger is handed on in parts, as the reader makes room."""
 
 Result = TypeVar("Result")
-
-Render = Callable[[Sequence[Item]], Awaitable[list[bytes]]]
-"""Executes the group's document once per item, with one fresh loader scope for all, and encodes each answer."""
 
 
 class Batch:
@@ -131,10 +128,10 @@ class _Group:
         self.previous = ""
         self._fanout = fanout
         self._checkpoint_seconds = checkpoint_seconds
+        self.payloads = Payloads(question.render, chained=question.chained)
         self._members: set[_Member] = set()
-        self._payloads: OrderedDict[int, bytes] = OrderedDict()
-        self._kept_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     def join(self, member: _Member) -> bool:
         """Make the member one of the group; False while it is behind. The first member sets where the group stands."""
@@ -155,63 +152,45 @@ class _Group:
         """The member goes; with the last one the group's task ends."""
         self._members.discard(member)
         if not self._members and self._task is not None:
-            self._task.remove_done_callback(self._on_end)
-            self._task.cancel()
-            self._task = None
-
-    async def stop(self) -> None:
-        """End the task."""
-        if self._task is not None:
             task, self._task = self._task, None
             task.remove_done_callback(self._on_end)
             task.cancel()
-            await asyncio.wait({task}, timeout=5)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
-    async def payloads(self, deliveries: Sequence[Delivery], *, first_is_own: bool) -> list[bytes]:
-        """The payloads of ``deliveries``, each from the second on at most once for all members."""
-        missing = [
-            one
-            for position, one in enumerate(deliveries)
-            if one.event.seq not in self._payloads or (position == 0 and first_is_own)
-        ]
-        made = dict(zip((one.event.seq for one in missing), await self.question.render(missing), strict=True))
-        found = [made.get(one.event.seq) or self._payloads[one.event.seq] for one in deliveries]
-        for one in missing[1:] if first_is_own else missing:
-            self._keep(one.event.seq, made[one.event.seq])
-        return found
-
-    def _keep(self, seq: int, payload: bytes) -> None:
-        # For those who catch up: a thousand clients that resume together must not be a thousand executions.
-        self._payloads[seq] = payload
-        self._kept_bytes += len(payload)
-        while self._kept_bytes > _KEPT_BYTES:
-            self._kept_bytes -= len(self._payloads.popitem(last=False)[1])
+    async def stop(self) -> None:
+        """Returns when nothing runs any more. Nobody may be a member."""
+        if self._ending:
+            await asyncio.wait(set(self._ending), timeout=_END_SECONDS)
 
     async def _run(self) -> None:
         now = asyncio.get_running_loop().time
         silent_until = now() + self._checkpoint_seconds
         async with self._fanout.tails.follow(self.question.tenant_id) as tail:
             while True:
-                previous = self.previous
                 try:
                     async with asyncio.timeout_at(silent_until):
                         events = await tail.after(self.seq)
                 except TimeoutError:
                     await _patiently(self._checkpoint)
+                    silent_until = now() + self._checkpoint_seconds
                 except Unavailable:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
-                    check_contiguous(events, self.seq, self.previous)
-                    await _patiently(self._answer, events)
-                if self.previous != previous:
-                    silent_until = now() + self._checkpoint_seconds
+                    if not is_contiguous(events, self.seq):
+                        # Each member finds out for itself, from its own place: one may be past the hole.
+                        self._disband()
+                        return
+                    if await _patiently(self._answer, events):
+                        silent_until = now() + self._checkpoint_seconds
 
-    async def _answer(self, events: Sequence[Event]) -> None:
+    async def _answer(self, events: Sequence[Event]) -> bool:
+        """Whether there was something to say."""
         interest = self.question.interest
         deliveries = interest.deliveries(events, self.epoch, self.previous)
         last = events[-1].seq
         if deliveries:
-            batch = Batch(await self.payloads(deliveries, first_is_own=False))
+            batch = Batch(await self.payloads.of(deliveries))
             own = await self._own_batches(deliveries, batch)
             is_large = sum(map(len, batch.payloads)) > LARGEST_BATCH
             for member in list(self._members):
@@ -228,9 +207,12 @@ class _Group:
                     self._dismiss(member)
                     continue
                 self._fanout.delivered += len(mine.payloads)
-                member.seq, member.previous = last, deliveries[-1].cursor
+                member.seq = last
+                if mine.payloads:
+                    member.previous = deliveries[-1].cursor
             self.previous = deliveries[-1].cursor
         self.seq = last
+        return bool(deliveries)
 
     def _is_in_step(self, member: _Member) -> bool:
         # Members move with the group; one that joined since stands elsewhere until its first item.
@@ -247,7 +229,7 @@ class _Group:
                 own[seq, previous] = Batch([])
                 continue
             first = rest[0].following(previous)
-            (payload,) = await self.question.render([first])
+            (payload,) = await self.payloads.of([first])
             own[seq, previous] = Batch([payload, *shared.payloads[skipped + 1 :]])
         return own
 
@@ -263,6 +245,13 @@ class _Group:
             else:
                 self._dismiss(member)
         self.previous = cursor
+
+    def _disband(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.remove_done_callback(self._on_end)
+        for member in list(self._members):
+            self._dismiss(member)
 
     def _dismiss(self, member: _Member) -> None:
         self._members.discard(member)
@@ -308,11 +297,12 @@ class _Subscriber:
 
     async def _catch_up(self) -> None:
         events = await _patiently(self._tail.after, self._seq)
-        check_contiguous(events, self._seq, self._previous)
+        if not is_contiguous(events, self._seq):
+            raise LimitExceeded("This stream fell too far behind.", cursor=self._previous, retryable=True)
         interest, group = self._group.question.interest, self._group
         deliveries = interest.deliveries(events, group.epoch, self._previous)
         if deliveries:
-            await self._hand(await _patiently(lambda: group.payloads(deliveries, first_is_own=group.question.chained)))
+            await self._hand(await _patiently(group.payloads.of, deliveries))
             self._fanout.delivered += len(deliveries)
             self._previous = deliveries[-1].cursor
         self._seq = events[-1].seq
@@ -337,10 +327,9 @@ def parts_of(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield part
 
 
-def check_contiguous(events: Sequence[Event], seq: int, cursor: str) -> None:
-    """Raises LIMIT_EXCEEDED when retention has taken what comes next: seqs have no other holes."""
-    if not events or events[0].seq != seq + 1 or len(events) > BATCH:
-        raise LimitExceeded("This stream fell too far behind.", cursor=cursor, retryable=True)
+def is_contiguous(events: Sequence[Event], seq: int) -> bool:
+    """Whether ``events`` are what comes next; seqs have no holes, but for what retention has taken."""
+    return bool(events) and len(events) <= BATCH and events[0].seq == seq + 1
 
 
 async def _patiently(action: Callable[..., Awaitable[Result]], *arguments: Any) -> Result:

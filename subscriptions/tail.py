@@ -7,7 +7,6 @@ all followed tenants in one statement. Followers own a cursor; they read the rin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
+import orjson
 from sqlalchemy import func, select
 
 from models import Event, StreamFloor, TenantStream
@@ -23,10 +23,16 @@ from models.errors import Unavailable
 from subscriptions.bus import GAP, Bus
 from subscriptions.channels import all_events_channels, decode_wakeup
 from subscriptions.cursor import Cursor, read_epoch
+from subscriptions.shared_reads import SharedReads
 
 RING_EVENTS: Final = 4096
+RING_BYTES: Final = 4_000_000
 BATCH: Final = 200
 SWEEP_SECONDS: Final = 0.5
+CATCH_UPS: Final = 4
+"""Reads behind the rings at once: a thousand clients that come back must leave connections to everybody else."""
+
+_ENVELOPE_BYTES: Final = 400
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +40,16 @@ _log = logging.getLogger(__name__)
 class Tail:
     """One tenant's log as this process has read it: the head and the newest events."""
 
-    def __init__(self, database: Database, tenant_id: UUID, head: int) -> None:
+    def __init__(self, database: Database, tenant_id: UUID, head: int, catch_ups: asyncio.Semaphore) -> None:
         self.tenant_id = tenant_id
         self.head = head
         self.followers = 0
         self._database = database
-        self._ring: deque[Event] = deque(maxlen=RING_EVENTS)
+        self._catch_ups = catch_ups
+        self._behind: SharedReads[int, list[Event]] = SharedReads(self._read_behind, f"catch-up {tenant_id}")
+        self._ring: deque[Event] = deque()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
         self._wanted = asyncio.Event()
         self._grown = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -53,6 +63,7 @@ class Tail:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._behind.stop()
 
     def wake(self) -> None:
         """There may be more; read soon."""
@@ -66,7 +77,11 @@ class Tail:
         if self._ring and self._ring[0].seq <= seq + 1:
             start = seq + 1 - self._ring[0].seq
             return [self._ring[i] for i in range(start, min(start + BATCH, len(self._ring)))]
-        return await read_after(self._database, self.tenant_id, seq)
+        return await self._behind.get(seq)
+
+    async def _read_behind(self, seq: int) -> list[Event]:
+        async with self._catch_ups:
+            return await read_after(self._database, self.tenant_id, seq)
 
     async def _run(self) -> None:
         while True:
@@ -78,9 +93,18 @@ class Tail:
             except Unavailable:
                 # The sweep wakes us again; a database that is away must not end the reader.
                 _log.warning("tail of a tenant could not be read; the sweep will try again")
+            except Exception:
+                # Nor must a defect: its followers would wait for ever and never know.
+                _log.exception("tail of a tenant broke; the sweep will try again")
 
     def _take(self, events: Sequence[Event]) -> None:
-        self._ring.extend(events)
+        for event in events:
+            self._ring.append(event)
+            self._sizes.append(_size_of(event))
+            self._bytes += self._sizes[-1]
+        while len(self._ring) > RING_EVENTS or self._bytes > RING_BYTES:
+            self._ring.popleft()
+            self._bytes -= self._sizes.popleft()
         self.head = events[-1].seq
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
@@ -97,6 +121,8 @@ class Tails:
         self._opening: dict[UUID, asyncio.Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._epoch: bytes | None = None
+        self._catch_ups = asyncio.Semaphore(CATCH_UPS)
+        self._bounds: SharedReads[UUID, tuple[int, int]] = SharedReads(self._read_bounds, "bounds of a log")
 
     async def start(self) -> None:
         """Listen and sweep in the background."""
@@ -110,6 +136,7 @@ class Tails:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bounds.stop()
         await asyncio.gather(*(tail.stop() for tail in self._tails.values()))
         self._tails.clear()
 
@@ -131,11 +158,14 @@ class Tails:
 
     async def bounds(self, tenant_id: UUID) -> tuple[int, int]:
         """Floor and head of the tenant's log, as the database has them now. Raises Unavailable."""
+        return await self._bounds.get(tenant_id)
+
+    async def _read_bounds(self, tenant_id: UUID) -> tuple[int, int]:
         async with self._database.session(tenant_id) as session:
             row = (
                 await session.execute(
                     select(StreamFloor.low_water, TenantStream.seq).where(
-                        StreamFloor.tenant_id == tenant_id, TenantStream.tenant_id == tenant_id
+                        StreamFloor.tenant_id == tenant_id, TenantStream.tenant_id == StreamFloor.tenant_id
                     )
                 )
             ).one()
@@ -162,7 +192,7 @@ class Tails:
             tail = self._tails.get(tenant_id)
             if tail is None:
                 _, head = await self.bounds(tenant_id)
-                tail = self._tails[tenant_id] = Tail(self._database, tenant_id, head)
+                tail = self._tails[tenant_id] = Tail(self._database, tenant_id, head, self._catch_ups)
                 tail.start()
             tail.followers += 1
         tail.wake()
@@ -192,9 +222,14 @@ class Tails:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_seconds)
-            if self._tails:
-                with contextlib.suppress(Unavailable):
-                    await self._compare_heads()
+            if not self._tails:
+                continue
+            try:
+                await self._compare_heads()
+            except Unavailable:
+                continue
+            except Exception:
+                _log.exception("the sweep broke; it goes on")
 
     async def _compare_heads(self) -> None:
         statement = select(TenantStream.tenant_id, TenantStream.seq).where(
@@ -205,6 +240,11 @@ class Tails:
                 tail = self._tails.get(tenant_id)
                 if tail is not None and seq > tail.head:
                     tail.wake()
+
+
+def _size_of(event: Event) -> int:
+    """About what the event holds, in bytes of JSON."""
+    return len(orjson.dumps((event.before, event.after, event.payload))) + _ENVELOPE_BYTES
 
 
 async def read_after(database: Database, tenant_id: UUID, seq: int) -> list[Event]:

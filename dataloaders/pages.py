@@ -21,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
+    case,
     func,
     literal,
     select,
@@ -112,7 +113,10 @@ def words(model: Any) -> Condition:
         if not search_words(text):
             return None
         # The database cannot hold a NUL; to a search it is one more thing between words.
-        return model.id.in_(select(search(text.replace("\x00", " ")).column_valued("found")))
+        found = select(search(text.replace("\x00", " ")).column_valued("found")).scalar_subquery()
+        # An array is looked up in the primary key, whatever the planner thinks of the function.
+        at_hand: ColumnElement[bool] = model.id == any_(func.array(found, type_=ARRAY(Uuid)))
+        return at_hand
 
     return condition
 
@@ -132,7 +136,9 @@ class Order:
         if not self.nullable:
             return self.column.expression
         edge = "-infinity" if direction is Direction.DESC else "infinity"
-        return func.coalesce(self.column, literal(edge, literal_execute=True).cast(DateTime(timezone=True)))
+        end_of_time = literal(edge, literal_execute=True).cast(DateTime(timezone=True))
+        # Written as models.base.never_null writes it, or the index would not be recognised.
+        return case((self.column.is_(None), end_of_time), else_=self.column)
 
     def value(self, row: Any) -> Any:
         """What a cursor keeps of the row."""

@@ -92,6 +92,7 @@ class Agent(ImportedRow):
             Index("ix_agents_escalates_to", "tenant_id", "escalates_to"),
             Index("ix_agents_approved_by", "tenant_id", "approved_by"),
             Index("ix_agents_status", "tenant_id", "status"),
+            Index("ix_agents_domain", "tenant_id", "domain"),
             Index("ix_agents_search", "search", postgresql_using="gin"),
         )
 

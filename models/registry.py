@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
+from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, never_null, one_of, tenant_key
 from models.errors import Refusal, RefusalCode
 from models.ids import encode
 from models.search import search_vector
@@ -151,13 +151,13 @@ class Workspace(ImportedRow):
             Index(
                 "ix_workspaces_last_heartbeat",
                 "tenant_id",
-                text("coalesce(last_heartbeat_at, '-infinity'::timestamptz) DESC"),
+                text(f"{never_null('last_heartbeat_at', '-infinity')} DESC"),
                 text("id DESC"),
             ),
             Index(
                 "ix_workspaces_last_heartbeat_oldest",
                 "tenant_id",
-                text("coalesce(last_heartbeat_at, 'infinity'::timestamptz)"),
+                text(never_null("last_heartbeat_at", "infinity")),
                 "id",
             ),
             Index("ix_workspaces_parent", "tenant_id", "parent_id", "name"),

@@ -11,7 +11,7 @@ from sqlalchemy import Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import ImportedRow, TextEnum, belongs_to, one_of, tenant_key
+from models.base import ImportedRow, TextEnum, belongs_to, never_null, one_of, tenant_key
 from models.scopes import Role
 from models.search import search_vector
 
@@ -83,15 +83,17 @@ class User(ImportedRow):
             Index(
                 "ix_users_last_login",
                 "tenant_id",
-                text("coalesce(last_login_at, '-infinity'::timestamptz) DESC"),
+                text(f"{never_null('last_login_at', '-infinity')} DESC"),
                 text("id DESC"),
             ),
             Index(
                 "ix_users_last_login_oldest",
                 "tenant_id",
-                text("coalesce(last_login_at, 'infinity'::timestamptz)"),
+                text(never_null("last_login_at", "infinity")),
                 "id",
             ),
+            Index("ix_users_status", "tenant_id", "status"),
+            Index("ix_users_department", "tenant_id", "department"),
             Index("ix_users_search", "search", postgresql_using="gin"),
         )
 

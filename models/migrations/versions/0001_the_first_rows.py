@@ -185,7 +185,9 @@ def upgrade() -> None:
         "users",
         [
             "tenant_id",
-            sa.literal_column("coalesce(last_login_at, '-infinity'::timestamptz) DESC"),
+            sa.literal_column(
+                "(CASE WHEN last_login_at IS NULL THEN '-infinity'::timestamptz ELSE last_login_at END) DESC"
+            ),
             sa.literal_column("id DESC"),
         ],
         unique=False,
@@ -193,7 +195,11 @@ def upgrade() -> None:
     op.create_index(
         "ix_users_last_login_oldest",
         "users",
-        ["tenant_id", sa.literal_column("coalesce(last_login_at, 'infinity'::timestamptz)"), "id"],
+        [
+            "tenant_id",
+            sa.literal_column("(CASE WHEN last_login_at IS NULL THEN 'infinity'::timestamptz ELSE last_login_at END)"),
+            "id",
+        ],
         unique=False,
     )
     op.create_index(
@@ -202,6 +208,8 @@ def upgrade() -> None:
         ["tenant_id", sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
         unique=False,
     )
+    op.create_index("ix_users_department", "users", ["tenant_id", "department"], unique=False)
+    op.create_index("ix_users_status", "users", ["tenant_id", "status"], unique=False)
     op.create_index("ix_users_search", "users", ["search"], unique=False, postgresql_using="gin")
     op.create_index(
         "uq_users_email_key",
@@ -293,7 +301,9 @@ def upgrade() -> None:
         "workspaces",
         [
             "tenant_id",
-            sa.literal_column("coalesce(last_heartbeat_at, '-infinity'::timestamptz) DESC"),
+            sa.literal_column(
+                "(CASE WHEN last_heartbeat_at IS NULL THEN '-infinity'::timestamptz ELSE last_heartbeat_at END) DESC"
+            ),
             sa.literal_column("id DESC"),
         ],
         unique=False,
@@ -301,7 +311,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_workspaces_last_heartbeat_oldest",
         "workspaces",
-        ["tenant_id", sa.literal_column("coalesce(last_heartbeat_at, 'infinity'::timestamptz)"), "id"],
+        [
+            "tenant_id",
+            sa.literal_column(
+                "(CASE WHEN last_heartbeat_at IS NULL THEN 'infinity'::timestamptz ELSE last_heartbeat_at END)"
+            ),
+            "id",
+        ],
         unique=False,
     )
     op.create_index("ix_workspaces_name", "workspaces", ["tenant_id", "name", "id"], unique=False)
@@ -378,6 +394,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "source_ref", name=op.f("uq_agents_tenant_id_source_ref")),
     )
     op.create_index("ix_agents_approved_by", "agents", ["tenant_id", "approved_by"], unique=False)
+    op.create_index("ix_agents_domain", "agents", ["tenant_id", "domain"], unique=False)
     op.create_index("ix_agents_escalates_to", "agents", ["tenant_id", "escalates_to"], unique=False)
     op.create_index("ix_agents_name", "agents", ["tenant_id", "name", "id"], unique=False)
     op.create_index(

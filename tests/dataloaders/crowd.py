@@ -1,0 +1,136 @@
+"""This module is where lists get a database to be slow in: several tenants with thousands of rows each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from models import AgentStatus, AgentType, Role, UserStatus, WorkspaceStatus
+from models.database import Database, DatabaseUrls, PoolOptions, role_url
+from models.ids import uuid7
+from models.migrate import ensure_roles, migrate
+from models.roles import OWNER
+
+TENANTS: Final = 4
+ROWS: Final = 8_000
+
+_TENANTS_ROWS: Final = """
+INSERT INTO tenants (id, name, slug, plan, status, settings, limits, created_at, updated_at)
+SELECT one, 'Crowd ' || n, 'crowd-' || n, 'pro', 'active', '{}', '{}', now() - n * interval '1 minute', now()
+FROM unnest(CAST(:tenants AS uuid[]) || ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 1000)))
+  WITH ORDINALITY AS t (one, n)
+"""
+
+_FILL: Final = {
+    "tenants": _TENANTS_ROWS,
+    "users": """
+INSERT INTO users (tenant_id, id, username, email, email_key, display_name, department, roles, is_platform_admin,
+  status, email_verified, failed_login_attempts, preferences, authorization_version, last_login_at, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'user' || n, 'user' || n || '@crowd.example',
+  'user' || n || '@crowd.example', 'Person ' || n, 'department ' || n % 151,
+  CASE WHEN n % 97 = 0 THEN '{auditor}' ELSE '{viewer}' END::text[], false,
+  CASE WHEN n % 89 = 0 THEN 'suspended' ELSE 'active' END, true, 0, '{}', 1,
+  CASE WHEN n % 3 > 0 THEN now() - n * 7919 % 500000 * interval '1 second' END, now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "workspaces": """
+WITH root AS (
+  INSERT INTO workspaces (tenant_id, id, name, role, tier, status, heartbeat_ttl_seconds, last_error_rate,
+    runtime_state, active_tasks, max_concurrent_tasks, uptime_seconds, lease_epoch, version)
+  SELECT one, one, 'Root', 'Root', 2, 'online', 60, 0, 'normal', 0, 1, 0, 1, 1
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO workspaces (tenant_id, id, name, role, tier, status, heartbeat_ttl_seconds, last_error_rate,
+  runtime_state, active_tasks, max_concurrent_tasks, uptime_seconds, lease_epoch, version, parent_id,
+  last_heartbeat_at, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'place ' || n * 7919 % 1000003, 'Role ' || n,
+  1 + n % 7 % 4, CASE WHEN n % 89 = 0 THEN 'failed' WHEN n % 53 = 0 THEN 'removed' ELSE 'online' END, 60, 0, 'normal',
+  0, 1, 0, 1, 1, CASE WHEN n % 101 < 5 THEN (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
+  CASE WHEN n % 3 > 0 THEN now() - n * 7919 % 500000 * interval '1 second' END, now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "agents": """
+INSERT INTO agents (tenant_id, id, name, domain, type, capabilities, guardrails, status, is_router, version,
+  workspace_id, deleted_at, created_at, updated_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'agent_' || n * 7919 % 1000003,
+  'domain ' || n % 151, CASE WHEN n % 97 = 0 THEN 'crew_ai' ELSE 'llm' END, '{}', '{}',
+  CASE WHEN n % 89 = 0 THEN 'rejected' ELSE 'active' END, false, 1,
+  CASE WHEN n % 101 < 5 THEN (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
+  CASE WHEN n % 61 = 0 THEN now() END, now() - n * interval '1 second',
+  now() - n * 7919 % 500000 * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "api_keys": """
+INSERT INTO api_keys (tenant_id, id, name, prefix, secret_hash, scopes, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'key ' || n, 'sbx_test', '', '{}',
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+}
+"""How each listed table is filled, parents first; a new list brings its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """A full database; ``tenants[0]`` is the one that reads."""
+
+    database: Database
+    tenants: list[UUID]
+
+    @property
+    def mine(self) -> UUID:
+        """The tenant that reads. Its root workspace has the same id."""
+        return self.tenants[0]
+
+    @classmethod
+    async def gather(cls, superuser_url: str) -> Crowd:
+        """Make the database beside the others, migrate and fill it."""
+        server = create_async_engine(superuser_url, isolation_level="AUTOCOMMIT")
+        async with server.connect() as connection:
+            await connection.exec_driver_sql("CREATE DATABASE crowd")
+        await server.dispose()
+        url = make_url(superuser_url).set(database="crowd").render_as_string(hide_password=False)
+        tenants = [uuid7() for _ in range(TENANTS)]
+        superuser, owner = create_async_engine(url), create_async_engine(role_url(url, OWNER))
+        await ensure_roles(superuser, "crowd")
+        await migrate(owner)
+        await _fill(owner, tenants)
+        await superuser.dispose()
+        await owner.dispose()
+        return cls(Database(DatabaseUrls.for_roles(url), PoolOptions(size=4)), tenants)
+
+
+async def _fill(owner: AsyncEngine, tenants: list[UUID]) -> None:
+    values: dict[str, Any] = {"tenants": tenants, "spread": TENANTS, "rows": ROWS}
+    async with owner.begin() as connection:
+        for statement in _FILL.values():
+            used = {name: value for name, value in values.items() if f":{name}" in statement}
+            await connection.execute(text(statement), used)
+    async with owner.connect() as connection:
+        alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        for table in _FILL:
+            await alone.exec_driver_sql(f"VACUUM ANALYZE {table}")
+
+
+def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
+    """For each filter of each list a value that matches few rows."""
+    return {
+        ("agents", "domain"): "domain 7",
+        ("agents", "search"): "agent domain 15",
+        ("agents", "status"): [AgentStatus.REJECTED],
+        ("agents", "type"): [AgentType.CREW_AI],
+        ("agents", "workspace_id"): crowd.mine,
+        ("users", "department"): "department 7",
+        ("users", "roles"): [Role.AUDITOR],
+        ("users", "search"): "user77",
+        ("users", "status"): [UserStatus.SUSPENDED],
+        ("workspaces", "parent_id"): crowd.mine,
+        ("workspaces", "search"): "place 77",
+        ("workspaces", "status"): [WorkspaceStatus.FAILED],
+        ("workspaces", "tier"): [4],
+    }

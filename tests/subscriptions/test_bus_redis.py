@@ -126,6 +126,28 @@ async def test_a_server_that_accepts_but_never_answers_costs_half_a_second() -> 
     await server.wait_closed()
 
 
+async def test_many_publishers_at_a_hung_broker_do_not_queue_behind_each_other(valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(valkey.backend())
+    valkey.hang()
+    began = time.monotonic()
+    assert not any(await asyncio.gather(*(bus.publish("orders", b"one") for _ in range(100))))
+    assert time.monotonic() - began < 2.0, "half a second is promised; in turns it would be six"
+
+
+async def test_a_channel_that_nobody_listens_to_any_more_is_no_longer_sent(valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(valkey.backend())
+
+    def listeners() -> int:
+        _, count = valkey.command("PUBSUB", "NUMSUB", "orders")
+        return int(count)
+
+    async with bus.subscribe("orders"):
+        async with bus.subscribe("orders"):
+            assert listeners() == 1
+        assert listeners() == 1
+    await until(lambda: listeners() == 0)
+
+
 async def test_a_channel_that_the_broker_forbids_takes_no_other_with_it(tmp_path: Path, buses: Buses) -> None:
     server = TcpValkey(tmp_path)
     server.command("ACL", "SETUSER", "signalbox", "on", ">secret", "&signalbox:*", "+@all")

@@ -32,7 +32,6 @@ class RunOver(Exception):
 class Run:
     """What the agents of one run share."""
 
-    api: PublicApi
     key: str
     seed: int
     period_seconds: float
@@ -62,6 +61,7 @@ class SimulatedAgent:
     """One agent with a workspace of its own."""
 
     run: Run
+    api: PublicApi
     number: int
     plan: Random = field(init=False)
     noise: Random = field(init=False)
@@ -118,7 +118,7 @@ class SimulatedAgent:
         await self._register()
 
     def _create(self) -> Awaitable[str]:
-        return self.run.api.create_workspace(
+        return self.api.create_workspace(
             self.run.key,
             name=self.name,
             role=f"Simulated {_ROLES[self.number % len(_ROLES)]}",
@@ -136,7 +136,7 @@ class SimulatedAgent:
         said = {"id": self.workspace_id, "url": f"https://{self.name}.agents.example", "agentCard": card}
         while True:
             try:
-                taken = await self._in_turn(lambda: self.run.api.register(self.token or self.run.key, **said))
+                taken = await self._in_turn(lambda: self.api.register(self.token or self.run.key, **said))
                 break
             except Refused as refusal:
                 if self._has_lost_its_token(refusal):
@@ -210,7 +210,7 @@ class SimulatedAgent:
             "uptimeSeconds": int(_now() - self.registered_at),
             **figures(mood, self.noise),
         }
-        api, token = self.run.api, self.token or self.run.key
+        api, token = self.api, self.token or self.run.key
         by_graphql = self.number % 100 < 100 * self.run.behaviour.graphql_share
         return api.report_heartbeat(token, beat) if by_graphql else api.post_heartbeat(token, beat)
 

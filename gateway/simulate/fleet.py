@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import httpx
@@ -21,7 +23,8 @@ MAX_AGENTS: Final = 10_000
 MAX_RATE: Final = 100.0
 _LOOK_SECONDS: Final = 0.25
 _ENLISTING_AT_ONCE: Final = 8
-_MAX_CONNECTIONS: Final = 200
+_AGENTS_OF_A_CLIENT: Final = 16
+_MAX_CONNECTIONS: Final = 800  # processes usually may open 1,024 files
 # Shorter than a server keeps an idle connection (uvicorn: 5 s), or a beat now and then meets one just closed.
 _KEEPALIVE_SECONDS: Final = 4.0
 _TIMEOUT: Final = httpx.Timeout(15.0, pool=60.0)
@@ -52,20 +55,18 @@ async def run_fleet(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     report = FleetReport(agents)
     stop = stop or asyncio.Event()
-    async with _client(url, agents) as client:
-        api = PublicApi(client)
-        run = Run(
-            api, api_key, seed, 1 / rate, script or Behaviour(), report, stop, asyncio.Semaphore(_ENLISTING_AT_ONCE)
-        )
+    run = Run(api_key, seed, 1 / rate, script or Behaviour(), report, stop, asyncio.Semaphore(_ENLISTING_AT_ONCE))
+    async with _clients(url, agents) as clients:
+        apis = [PublicApi(client) for client in clients]
         try:
-            known = await _known_places(run, url, ready_seconds)
+            known = await _known_places(run, apis[0], url, ready_seconds)
         except RunOver:
             return report
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(_stop_after(stop, seconds), name="fleet-clock")]
             if progress is not None:
                 helpers.append(group.create_task(_tell(report, progress, progress_seconds), name="fleet-progress"))
-            fleet = [SimulatedAgent(run, number) for number in range(1, agents + 1)]
+            fleet = [SimulatedAgent(run, apis[number % len(apis)], number) for number in range(1, agents + 1)]
             await asyncio.wait(
                 [group.create_task(one.live(known.get(one.name)), name=f"agent {one.name}") for one in fleet]
             )
@@ -82,31 +83,43 @@ def _refuse_nonsense(agents: int, rate: float) -> None:
 
 
 @asynccontextmanager
-async def _client(url: str, agents: int) -> AsyncIterator[httpx.AsyncClient]:
-    base = url.rstrip("/").removesuffix("/graphql")
-    connections = min(agents, _MAX_CONNECTIONS)
+async def _clients(url: str, agents: int) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """Clients that share the agents among them: one pool's cost rises with the square of its connections."""
+    base = _address(url)
+    count = math.ceil(agents / _AGENTS_OF_A_CLIENT)
+    connections = max(1, min(_AGENTS_OF_A_CLIENT, _MAX_CONNECTIONS // count))
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=_KEEPALIVE_SECONDS
     )
+    certificates = ssl.create_default_context()
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                # Only the settings read the environment, so a proxy named there is not ours to use.
+                httpx.AsyncClient(base_url=base, timeout=_TIMEOUT, limits=limits, verify=certificates, trust_env=False)
+            )
+            for _ in range(count)
+        ]
+
+
+def _address(url: str) -> httpx.URL:
     try:
-        # Only the settings read the environment, so a proxy named there is not ours to use.
-        client = httpx.AsyncClient(base_url=base, timeout=_TIMEOUT, limits=limits, trust_env=False)
+        base = httpx.URL(url.rstrip("/").removesuffix("/graphql"))
     except httpx.InvalidURL as error:
         raise BadRequest(f"{url} is no address.") from error
-    if client.base_url.scheme not in {"http", "https"} or not client.base_url.host:
+    if base.scheme not in {"http", "https"} or not base.host:
         raise BadRequest(f"{url} is no http or https address.")
-    async with client:
-        yield client
+    return base
 
 
-async def _known_places(run: Run, url: str, ready_seconds: float) -> dict[str, str]:
+async def _known_places(run: Run, api: PublicApi, url: str, ready_seconds: float) -> dict[str, str]:
     """Ids by name of the workspaces that an earlier run of this fleet left, once the gateway is ready."""
     try:
         async with asyncio.timeout(ready_seconds):
             while True:
                 try:
-                    if await run.api.is_ready():
-                        return await run.api.find_workspaces(run.key, f"sim-{run.seed}")
+                    if await api.is_ready():
+                        return await api.find_workspaces(run.key, f"sim-{run.seed}")
                 except Away as away:
                     run.report.errors[away.code] += 1
                 await run.rest(_LOOK_SECONDS)

@@ -59,7 +59,13 @@ class GatewayOperations:
 
     async def execute(self, request: OperationRequest, principal: Principal | None, request_id: str) -> Outcome:
         """Run a query or a mutation to its end."""
-        call = Call(services=self._services, principal=principal, request_id=request_id)
+        call = Call(
+            services=self._services,
+            principal=principal,
+            request_id=request_id,
+            address=request.address,
+            user_agent=request.user_agent,
+        )
         executor = self._prepare(request, call)
         if isinstance(executor, Outcome):
             return executor

@@ -43,8 +43,8 @@ class Claim:
     @classmethod
     def of(cls, principal: str, mutation: str, key: str, body: dict[str, Any]) -> Claim:
         """A claim for ``body`` (its JSON, key order aside). Raises INVALID for a key that is empty or too long."""
-        if not 1 <= len(key) <= MAX_KEY_LENGTH:
-            raise invalid(f"A key has 1 to {MAX_KEY_LENGTH} characters.", "input", "idempotencyKey")
+        if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+            raise invalid(f"A key has 1 to {MAX_KEY_LENGTH} printable characters.", "input", "idempotencyKey")
         encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS, default=str)
         return cls(principal, mutation, key, hashlib.sha256(encoded).digest())
 

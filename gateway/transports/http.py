@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import structlog
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from gateway.transports.stream_response import StreamResponse
 from models.errors import LimitExceeded, Unauthenticated, Unavailable
 from resolvers.principal import Principal
 
+_LONGEST_USER_AGENT: Final = 300
 log = structlog.get_logger(__name__)
 
 
@@ -67,7 +69,11 @@ class HttpEndpoint:
             raise HttpRefusal(421, "This host is not served here.")
         if self._page is not None and _navigates(request):
             return self._page
-        operation = await self._read(request)
+        operation = replace(
+            await self._read(request),
+            address=request.client.host if request.client else None,
+            user_agent=request.headers.get("user-agent", "")[:_LONGEST_USER_AGENT] or None,
+        )
         principal = await self._operations.authenticate(request.headers.get("authorization"), request.headers)
         kind = self._operations.kind(operation)
         if request.method == "GET" and kind == "mutation":

@@ -20,6 +20,9 @@ class OperationRequest:
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
     extensions: dict[str, Any] | None = None
+    # Who sent it, for the session that a sign-in begins; sockets are signed in before they ask.
+    address: str | None = None
+    user_agent: str | None = None
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server of the test's own, to kill as it likes."""
     server = Valkey(tmp_path)
     yield server
     server.close()

@@ -82,36 +82,36 @@ def test_the_checker_finds_a_loss_that_no_gap_admits() -> None:
     assert losses([1, 2, 4], {1, 2, 4}) == (set(), set())
 
 
-async def inflict(fault: int, valkey: Valkey, subscriber: Bus) -> None:
+async def inflict(fault: int, own_valkey: Valkey, subscriber: Bus) -> None:
     """Cuts, kills or hangs the broker in turn, and returns when the subscriber's bus has noticed."""
     gaps = subscriber.counters.gaps
     match fault % 5:
         case 0 | 2:
-            valkey.sever()
+            own_valkey.sever()
         case 1 | 3:
-            valkey.kill()
-            await asyncio.to_thread(valkey.restart)
+            own_valkey.kill()
+            await asyncio.to_thread(own_valkey.restart)
         case _:
-            valkey.hang()
+            own_valkey.hang()
             await until(lambda: not subscriber.healthy)
-            valkey.resume()
+            own_valkey.resume()
             return  # what the broker held back may have come through, with nothing to admit
     await until(lambda: subscriber.counters.gaps > gaps)
 
 
 @pytest.mark.parametrize("faults", [10, pytest.param(100, marks=pytest.mark.faults)])
 async def test_every_message_lost_to_a_cut_killed_or_hung_broker_is_admitted_by_a_gap(
-    valkey: Valkey, buses: Buses, faults: int
+    own_valkey: Valkey, buses: Buses, faults: int
 ) -> None:
-    here = await buses.start(valkey.backend())
-    there = await buses.start(valkey.backend(), **IMPATIENT)
+    here = await buses.start(own_valkey.backend())
+    there = await buses.start(own_valkey.backend(), **IMPATIENT)
     publisher = Publisher(here)
     async with there.subscribe("orders") as events, asyncio.TaskGroup() as group:
         reading = group.create_task(journal(events, publisher))
         publishing = group.create_task(publisher.run())
         for fault in range(faults):
             await publisher.publish_more(50)
-            await inflict(fault, valkey, there)
+            await inflict(fault, own_valkey, there)
         await publisher.publish_more(50)
         publishing.cancel()
         await asyncio.wait({publishing}, timeout=DEADLINE)

@@ -26,8 +26,8 @@ from tests.subscriptions.brokers import (
 
 
 @pytest.mark.parametrize("suffix", ["", "?db=5"])
-async def test_a_unix_url_works(valkey: Valkey, suffix: str) -> None:
-    bus = Bus.from_url(valkey.url + suffix)
+async def test_a_unix_url_works(own_valkey: Valkey, suffix: str) -> None:
+    bus = Bus.from_url(own_valkey.url + suffix)
     await bus.start()
     async with bus.subscribe("orders") as events:
         assert await bus.publish("orders", b"one")
@@ -94,10 +94,10 @@ def test_nothing_is_left_to_redis_pys_defaults_and_no_url_overrules_it() -> None
     assert not link.encoder.decode_responses
 
 
-async def test_the_publishers_connections_try_once_more(valkey: Valkey, buses: Buses) -> None:
-    bus = await buses.start(valkey.backend())
+async def test_the_publishers_connections_try_once_more(own_valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(own_valkey.backend())
     assert await bus.publish("orders", b"opens a connection")
-    valkey.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    own_valkey.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert await bus.publish("orders", b"over a dead one")
     assert bus.counters.failed == 0
 
@@ -126,19 +126,21 @@ async def test_a_server_that_accepts_but_never_answers_costs_half_a_second() -> 
     await server.wait_closed()
 
 
-async def test_many_publishers_at_a_hung_broker_do_not_queue_behind_each_other(valkey: Valkey, buses: Buses) -> None:
-    bus = await buses.start(valkey.backend())
-    valkey.hang()
+async def test_many_publishers_at_a_hung_broker_do_not_queue_behind_each_other(
+    own_valkey: Valkey, buses: Buses
+) -> None:
+    bus = await buses.start(own_valkey.backend())
+    own_valkey.hang()
     began = time.monotonic()
     assert not any(await asyncio.gather(*(bus.publish("orders", b"one") for _ in range(100))))
     assert time.monotonic() - began < 2.0, "half a second is promised; in turns it would be six"
 
 
-async def test_a_channel_that_nobody_listens_to_any_more_is_no_longer_sent(valkey: Valkey, buses: Buses) -> None:
-    bus = await buses.start(valkey.backend())
+async def test_a_channel_that_nobody_listens_to_any_more_is_no_longer_sent(own_valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(own_valkey.backend())
 
     def listeners() -> int:
-        _, count = valkey.command("PUBSUB", "NUMSUB", "orders")
+        _, count = own_valkey.command("PUBSUB", "NUMSUB", "orders")
         return int(count)
 
     async with bus.subscribe("orders"):
@@ -162,21 +164,21 @@ async def test_a_channel_that_the_broker_forbids_takes_no_other_with_it(tmp_path
     server.close()
 
 
-async def test_a_stopped_broker_is_noticed_in_three_seconds_and_forgiven(valkey: Valkey, buses: Buses) -> None:
-    bus = await buses.start(valkey.backend())
+async def test_a_stopped_broker_is_noticed_in_three_seconds_and_forgiven(own_valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(own_valkey.backend())
     await until(lambda: bus.healthy)
     async with bus.subscribe("orders") as events:
-        valkey.hang()
+        own_valkey.hang()
         began = time.monotonic()
         await until(lambda: not bus.healthy)
         assert SILENCE_SECONDS - 1.2 < time.monotonic() - began < SILENCE_SECONDS + 1.0
-        valkey.resume()
+        own_valkey.resume()
         await until(lambda: bus.healthy)
         await hear_again(bus, "orders", events)
 
 
-async def test_a_cancelled_publisher_ends_at_whatever_step_it_was(valkey: Valkey, buses: Buses) -> None:
-    bus = await buses.start(valkey.backend())
+async def test_a_cancelled_publisher_ends_at_whatever_step_it_was(own_valkey: Valkey, buses: Buses) -> None:
+    bus = await buses.start(own_valkey.backend())
 
     async def publish_for_ever() -> None:
         while True:
@@ -192,11 +194,11 @@ async def test_a_cancelled_publisher_ends_at_whatever_step_it_was(valkey: Valkey
         assert task.cancelled()
 
 
-async def test_a_bus_stops_at_whatever_step_it_was(valkey: Valkey) -> None:
+async def test_a_bus_stops_at_whatever_step_it_was(own_valkey: Valkey) -> None:
     for steps in range(60):
-        bus = Bus(valkey.backend())
+        bus = Bus(own_valkey.backend())
         await bus.start()
-        valkey.sever()
+        own_valkey.sever()
         for _ in range(steps):
             await asyncio.sleep(0)
         async with asyncio.timeout(DEADLINE):
@@ -204,11 +206,11 @@ async def test_a_bus_stops_at_whatever_step_it_was(valkey: Valkey) -> None:
         assert not bus_tasks()
 
 
-async def test_two_processes_survive_a_kill_of_their_broker(valkey: Valkey, buses: Buses) -> None:
-    here, there = [await buses.start(valkey.backend(), **IMPATIENT) for _ in range(2)]
+async def test_two_processes_survive_a_kill_of_their_broker(own_valkey: Valkey, buses: Buses) -> None:
+    here, there = [await buses.start(own_valkey.backend(), **IMPATIENT) for _ in range(2)]
     async with here.subscribe("orders") as mine, there.subscribe("orders") as theirs:
-        valkey.kill()
-        valkey.restart()
+        own_valkey.kill()
+        own_valkey.restart()
         assert await following(mine) is GAP
         assert await following(theirs) is GAP
         await hear_again(here, "orders", theirs)

@@ -82,12 +82,12 @@ async def test_nothing_to_refresh_or_delete_needs_no_broker(broker: Broker) -> N
 
 @pytest.mark.parametrize(("before", "after"), [("", "xE"), ("Kl", "xKEl"), ("KEA", "AKE"), ("Ex", "xE")])
 async def test_the_broker_is_asked_to_notify_without_losing_what_others_asked_for(
-    valkey: Valkey, buses: Buses, before: str, after: str
+    own_valkey: Valkey, buses: Buses, before: str, after: str
 ) -> None:
-    valkey.command("CONFIG", "SET", "notify-keyspace-events", before)
-    bus = await buses.start(valkey.backend())
+    own_valkey.command("CONFIG", "SET", "notify-keyspace-events", before)
+    bus = await buses.start(own_valkey.backend())
     assert await bus.announce_expiry()
-    _, flags = valkey.command("CONFIG", "GET", "notify-keyspace-events")
+    _, flags = own_valkey.command("CONFIG", "GET", "notify-keyspace-events")
     assert sorted(flags.decode()) == sorted(after)
 
 

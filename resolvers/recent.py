@@ -101,7 +101,8 @@ class RecentRows(Generic[Value]):
     ) -> None:
         entries, now = tenant.entries, self._timer()
         try:
-            renewed = islice((row_id for row_id in self._in_use(entries, now) if row_id not in batch), _MOST_AT_ONCE)
+            in_use = self._in_use(entries, now)
+            renewed = list(islice((row_id for row_id in in_use if row_id not in batch), _MOST_AT_ONCE))
             ids = [*batch, *renewed]
             found = await self._read(tenant_id, ids)
             for row_id in ids:
@@ -120,6 +121,12 @@ class RecentRows(Generic[Value]):
         for row_id, future in batch.items():
             if not future.done():
                 future.set_result(found.get(row_id))
+        if entries is tenant.entries and self._timer() - now < MAX_AGE_SECONDS:
+            # Asked for meanwhile, and read by the way: another read would say the same.
+            for row_id in tenant.wanted.keys() & set(renewed):
+                self._keep(tenant, entries, row_id, found.get(row_id), now, used=True)
+                if not (future := tenant.wanted.pop(row_id)).done():
+                    future.set_result(found.get(row_id))
         self._trim(now)
 
     def _in_use(self, entries: dict[UUID, _Entry[Value]], now: float) -> list[UUID]:

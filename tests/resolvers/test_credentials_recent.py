@@ -202,3 +202,24 @@ async def test_closing_ends_the_read_that_is_under_way(recent: RecentRows[str], 
     await recent.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+@pytest.mark.parametrize(("lasts", "reads"), [(0.5, 1), (1.0, 2)])
+async def test_what_a_short_read_under_way_brings_along_is_not_read_again(
+    recent: RecentRows[str], shelf: Shelf, clock: Clock, lasts: float, reads: int
+) -> None:
+    keys = [uuid7(), uuid7()]
+    shelf.rows = dict.fromkeys(keys, "old")
+    for key in keys:
+        await recent.get(TENANT, key)
+    clock.seconds += 1.0
+    shelf.reads.clear()
+    shelf.open.clear()
+    asking = []
+    for key in keys:
+        asking.append(asyncio.ensure_future(recent.get(TENANT, key)))
+        await turns()
+    clock.seconds += lasts
+    shelf.open.set()
+    assert await asyncio.gather(*asking) == ["old", "old"]
+    assert len(shelf.reads) == reads

@@ -19,6 +19,7 @@ from gateway.runtime import running_services
 from gateway.settings import Settings
 from gateway.transports.endpoint import GraphQLEndpoint
 from gateway.transports.options import TransportOptions
+from gateway.watchman import Watchman
 from gateway.worker import Worker
 from schema.build import build, core
 
@@ -60,6 +61,9 @@ def create_app(settings: Settings) -> Starlette:
             app.state.services = services
             app.state.draining = False
             stack.enter_context(observed(services, endpoint.connections))
+            watchman = Watchman(endpoint.connections, services.accounts.recheck)
+            watchman.start()
+            stack.push_async_callback(watchman.stop)
             if settings.worker:
                 worker = Worker(
                     services,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from models.errors import Internal, RequestError
+from models import Scope
+from models.errors import Forbidden, Internal, RequestError
 from resolvers.call import Call
+from resolvers.principal import Principal
 from schema.streams import DurableSource
 from subscriptions.fanout import Batch, Question, Sink
-from subscriptions.streams import Delivery, Item
+from subscriptions.streams import Delivery, Item, Place
 
 _log = structlog.get_logger(__name__)
 
@@ -22,14 +24,35 @@ Answer = Callable[[Call, Any], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class DurableSubscription:
+class _Subscription:
+    """What every subscriber has: who asked, how an item is answered, and the scope that the stream demands."""
+
+    call: Call
+    answer: Answer
+    scope: Scope | None
+
+    def refusal(self, principal: Principal) -> RequestError | None:
+        """Why a caller of these rights is sent no more of it: each right it was begun with may count in its items."""
+        if self.call.who.scopes <= principal.scopes:
+            return None
+        if self.scope is not None and not principal.allows(self.scope):
+            return Forbidden(f"This needs the scope {self.scope.value}.", retryable=False)
+        return Forbidden("What these credentials may do has changed; subscribe again.", retryable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSubscription(_Subscription):
     """A subscriber of the event log."""
 
     source: DurableSource
-    call: Call
-    answer: Answer
     key: Hashable
     chained: bool
+    place: Place = field(default_factory=Place)
+
+    @property
+    def cursor(self) -> str | None:
+        """Where its subscriber stood when it ended."""
+        return self.place.cursor
 
     async def run(self, sink: Sink) -> None:
         """Serve until cancelled. Raises LIMIT_EXCEEDED with its cursor, and what ``sink`` raises."""
@@ -40,7 +63,7 @@ class DurableSubscription:
             render=self._render,
             chained=self.chained,
         )
-        await self.call.services.fanout.serve(question, self.source.after, sink)
+        await self.call.services.fanout.serve(question, self.source.after, sink, self.place)
 
     async def _render(self, items: Sequence[Item]) -> list[bytes]:
         # One fresh scope for all items: an entity is read once a batch, and never from an earlier one.
@@ -52,12 +75,15 @@ class DurableSubscription:
 
 
 @dataclass(frozen=True, slots=True)
-class EphemeralSubscription:
+class EphemeralSubscription(_Subscription):
     """A subscriber of what is only now: it reads on when there is room, and its source forgets what is old."""
 
     source: Any
-    call: Call
-    answer: Answer
+
+    @property
+    def cursor(self) -> None:
+        """There is no place to go back to."""
+        return
 
     async def run(self, sink: Sink) -> None:
         """Serve until the source ends. Raises INTERNAL when it breaks, and what ``sink`` raises."""

@@ -95,13 +95,14 @@ class GatewayOperations:
             return Outcome(self._answer(source, request_id))
         OPERATIONS.labels("subscription", "ok").inc()
         answer = partial(self._answer_event, request)
-        if not isinstance(source, DurableSource):
-            return EphemeralSubscription(source, call, answer)
         operation = self._documents.read(request.query or "").operation(request.operation_name)
         assert operation is not None
-        assert operation.sharing is not None
-        key = operation.sharing.key(request, call.who, personal=source.personal)
-        return DurableSubscription(source, call, answer, key, chained=operation.sharing.chained)
+        sharing = operation.sharing
+        assert sharing is not None
+        if not isinstance(source, DurableSource):
+            return EphemeralSubscription(call, answer, sharing.scope, source)
+        key = sharing.key(request, call.who, personal=source.personal)
+        return DurableSubscription(call, answer, sharing.scope, source, key, chained=sharing.chained)
 
     async def _answer_event(self, request: OperationRequest, call: Call, event: Any) -> bytes:
         """One item's answer, encoded."""

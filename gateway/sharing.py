@@ -48,6 +48,8 @@ class Sharing:
     personal_without: frozenset[Scope]
     place_variable: str | None
     chained: bool
+    scope: Scope | None = None
+    """What the stream itself demands."""
 
     def key(self, request: OperationRequest, principal: Principal, *, personal: bool = False) -> Hashable:
         """Equal for subscribers who get equal bytes; ``personal`` where they get different events."""
@@ -76,6 +78,7 @@ class _Reader(Visitor):
         self.spreads: list[str] = []
         self.variables: dict[str, int] = {}
         self.place: str | None = None
+        self.scope: Scope | None = None
 
     def enter_field(self, node: FieldNode, *_: object) -> None:
         """A field: whose it is, and whether it is the root's place."""
@@ -88,6 +91,7 @@ class _Reader(Visitor):
             self.personal = True
             return
         if isinstance(declared, Stream):
+            self.scope = declared.spec.scope
             self._read_place(node)
             return
         spec = declared.spec
@@ -128,4 +132,5 @@ def sharing_of(schema: GraphQLSchema, document: DocumentNode, operation: Operati
             seen.add(name)
             visit(fragments[name], TypeInfoVisitor(types, reader))
     sole = reader.place is not None and reader.variables.get(reader.place) == 1
-    return Sharing(reader.personal, frozenset(reader.scopes), reader.place if sole else None, reader.chained)
+    place = reader.place if sole else None
+    return Sharing(reader.personal, frozenset(reader.scopes), place, reader.chained, reader.scope)

@@ -94,6 +94,14 @@ class Accounts:
         """
         return await self._recognition.authenticate(authorization, tenant_header)
 
+    async def recheck(self, principal: Principal) -> Principal:
+        """``principal`` as it stood within the last second, for what stays open.
+
+        Raises UNAUTHENTICATED for what was revoked, deleted or suspended, as TokenExpired when refreshing helps;
+        UNAVAILABLE. All of a tenant's that are asked for together cost one statement for people and one for keys.
+        """
+        return await self._recognition.recheck(principal)
+
     async def login(self, call: Caller, *, tenant_slug: str | None = None, email: str, password: str) -> Signed:
         """Sign a person in. Raises INVALID_CREDENTIALS for anything wrong, LIMIT_EXCEEDED, THROTTLED. Commits."""
         _spend_password(call)

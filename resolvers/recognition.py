@@ -75,14 +75,40 @@ class Recognition:
         principal, slug = await known(token.strip())
         return await self._platform.enter(principal, slug, tenant_header) if tenant_header else principal
 
-    async def _person(self, token: str) -> tuple[Principal, str]:
-        claims = self._tokens.verify(token)
-        standing = await self._sessions.get(claims.tenant_id, claims.session_id)
-        if standing is None or not standing.alive or standing.user_id != claims.user_id:
+    async def recheck(self, principal: Principal) -> Principal:
+        """``principal`` as it stands now, for what stays open; when its token ends is the caller's to watch.
+
+        Raises UNAUTHENTICATED for what was revoked, deleted or suspended, as TokenExpired when refreshing helps;
+        UNAVAILABLE.
+        """
+        if principal.user_id is not None and principal.session_id is not None:
+            standing = await self._session(
+                principal.home_tenant_id, principal.session_id, principal.user_id, principal.authorization_version
+            )
+            now = person(principal.tenant_id, principal.session_id, standing, principal.expires_at)
+        elif principal.api_key_id is not None:
+            key = await self._keys.get(principal.tenant_id, principal.api_key_id)
+            if key is None or not key.alive:
+                raise Unauthenticated("The API key is not valid.")
+            now = machine(principal.tenant_id, principal.api_key_id, key)
+        else:
+            now = principal
+        return now
+
+    async def _session(self, tenant_id: UUID, session_id: UUID, user_id: UUID, version: int) -> SessionStanding:
+        standing = await self._sessions.get(tenant_id, session_id)
+        if standing is None or not standing.alive or standing.user_id != user_id:
             raise Unauthenticated("The session has ended.")
-        if standing.authorization_version != claims.authorization_version:
+        if standing.authorization_version != version:
             # The session lives: clients must refresh, not give up.
             raise TokenExpired("What this account may do has changed; refresh the session.")
+        return standing
+
+    async def _person(self, token: str) -> tuple[Principal, str]:
+        claims = self._tokens.verify(token)
+        standing = await self._session(
+            claims.tenant_id, claims.session_id, claims.user_id, claims.authorization_version
+        )
         principal = person(claims.tenant_id, claims.session_id, standing, claims.expires_at)
         return principal, standing.tenant_slug
 
@@ -94,18 +120,22 @@ class Recognition:
         if standing.expires_at is not None and standing.expires_at <= self._clock():
             raise Unauthenticated("The API key has expired.")
         self._last_used.note(bearer.tenant_id, bearer.row_id, standing.last_used_at)
-        principal = Principal(
-            tenant_id=bearer.tenant_id,
-            api_key_id=bearer.row_id,
-            scopes=standing.scopes,
-            roles=frozenset({Role.API_CLIENT}),
-            workspace_id=standing.workspace_id,
-            expires_at=standing.expires_at,
-        )
-        return principal, standing.tenant_slug
+        return machine(bearer.tenant_id, bearer.row_id, standing), standing.tenant_slug
 
 
-def person(tenant_id: UUID, session_id: UUID, standing: SessionStanding, expires_at: datetime) -> Principal:
+def machine(tenant_id: UUID, key_id: UUID, standing: KeyStanding) -> Principal:
+    """The principal of an API key that is worth ``standing``."""
+    return Principal(
+        tenant_id=tenant_id,
+        api_key_id=key_id,
+        scopes=standing.scopes,
+        roles=frozenset({Role.API_CLIENT}),
+        workspace_id=standing.workspace_id,
+        expires_at=standing.expires_at,
+    )
+
+
+def person(tenant_id: UUID, session_id: UUID, standing: SessionStanding, expires_at: datetime | None) -> Principal:
     """The principal of a session that is worth ``standing``."""
     return Principal(
         tenant_id=tenant_id,

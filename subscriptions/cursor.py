@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import text
 
@@ -37,12 +38,19 @@ class Cursor:
         return cls(epoch, seq) if seq >= 0 else None
 
 
+IDENTITY: Final = (
+    "(SELECT system_identifier FROM pg_control_system())::text || ':' || "
+    "(SELECT timeline_id FROM pg_control_checkpoint())::text || ':' || (SELECT marker FROM stream_epoch)"
+)
+"""SQL of a text that changes when the database is another one, was promoted, or was restored (``new-epoch``)."""
+
+
+def epoch_of(identity: str) -> bytes:
+    """The 8 bytes that stand for the identity in cursors."""
+    return hashlib.sha256(identity.encode()).digest()[:8]
+
+
 async def read_epoch(database: Database) -> bytes:
-    """8 bytes that change when the database is another one, was promoted, or was restored (``new-epoch``)."""
-    statement = text(
-        "SELECT (SELECT system_identifier FROM pg_control_system())::text || ':' || "
-        "(SELECT timeline_id FROM pg_control_checkpoint())::text || ':' || (SELECT marker FROM stream_epoch)"
-    )
+    """The epoch as it is now. Raises Unavailable."""
     async with database.connection(database.tail) as connection:
-        identity = await connection.scalar(statement)
-    return hashlib.sha256(str(identity).encode()).digest()[:8]
+        return epoch_of(await connection.scalar(text(f"SELECT {IDENTITY}")))

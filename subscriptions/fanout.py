@@ -17,8 +17,8 @@ from models import Event
 from models.errors import LimitExceeded, Unavailable
 from subscriptions.cursor import Cursor
 from subscriptions.payloads import Payloads, Render
-from subscriptions.streams import Checkpoint, Delivery, Interest, Ready
-from subscriptions.tail import BATCH, Tail, Tails
+from subscriptions.streams import Checkpoint, Delivery, Interest, Place, Ready
+from subscriptions.tail import BATCH, LogReplaced, Tail, Tails
 
 CHECKPOINT_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 0.5
@@ -87,28 +87,36 @@ class Fanout:
         """How many questions are being answered."""
         return len(self._groups)
 
-    async def serve(self, question: Question, after: str | None, sink: Sink) -> None:
-        """Answer one subscriber until it is cancelled. Raises LIMIT_EXCEEDED with its cursor, or what ``sink`` raises.
+    async def serve(self, question: Question, after: str | None, sink: Sink, place: Place | None = None) -> None:
+        """Answer one subscriber until it is cancelled. Raises what ``sink`` raises; with its cursor LIMIT_EXCEEDED when
+        it fell too far behind, UNAVAILABLE when the log was replaced.
 
-        The first item is Ready; the rest follow in order, none lost and none twice.
+        The first item is Ready; the rest follow in order, none lost and none twice. ``place`` says where it ended.
         """
         async with self._tails.follow(question.tenant_id) as tail:
             epoch = await self._tails.epoch()
             seq, recovered = await self._tails.start_of(question.tenant_id, after, epoch)
             group = self._group(question, epoch)
             group.users += 1
+            subscriber = _Subscriber(self, group, tail, sink, Cursor(epoch, seq))
             try:
-                await _Subscriber(self, group, tail, sink, Cursor(epoch, seq)).run(recovered)
+                await subscriber.run(recovered)
+            except LogReplaced as error:
+                message = "The log was replaced; subscribe again."
+                raise Unavailable(message, cursor=subscriber.previous, retryable=True) from error
             finally:
+                if place is not None:
+                    place.cursor = subscriber.previous
                 group.users -= 1
-                if group.users == 0 and self._groups.get(question.key) is group:
-                    del self._groups[question.key]
+                if group.users == 0:
+                    del self._groups[question.key, epoch]
                     await group.stop()
 
     def _group(self, question: Question, epoch: bytes) -> _Group:
-        group = self._groups.get(question.key)
+        # A group is one log's: a replaced log has groups of its own.
+        group = self._groups.get((question.key, epoch))
         if group is None:
-            group = self._groups[question.key] = _Group(self, question, epoch, self._checkpoint_seconds)
+            group = self._groups[question.key, epoch] = _Group(self, question, epoch, self._checkpoint_seconds)
         return group
 
     @property
@@ -277,40 +285,43 @@ class _Subscriber:
         self._tail = tail
         self._sink = sink
         self._seq = start.seq
-        self._previous = start.encode()
+        self.previous = start.encode()
 
     async def run(self, recovered: bool) -> None:
         render = self._group.question.render
-        await self._hand(await _patiently(render, [Ready(self._previous, recovered)]))
+        await self._hand(await _patiently(render, [Ready(self.previous, recovered)]))
         while True:
             while self._seq < self._group.place(self._tail.head):
                 await self._catch_up()
-            member = _Member(self._sink, self._seq, self._previous, asyncio.get_running_loop().create_future())
+            member = _Member(self._sink, self._seq, self.previous, asyncio.get_running_loop().create_future())
             if not self._group.join(member):
                 continue
             try:
                 await member.left
             finally:
                 self._group.leave(member)
-                self._seq, self._previous = member.seq, member.previous
+                self._seq, self.previous = member.seq, member.previous
             await self._sink.room()
 
     async def _catch_up(self) -> None:
         events = await _patiently(self._tail.after, self._seq)
         if not is_contiguous(events, self._seq):
-            raise LimitExceeded("This stream fell too far behind.", cursor=self._previous, retryable=True)
+            raise LimitExceeded("This stream fell too far behind.", cursor=self.previous, retryable=True)
         interest, group = self._group.question.interest, self._group
-        deliveries = interest.deliveries(events, group.epoch, self._previous)
+        deliveries = interest.deliveries(events, group.epoch, self.previous)
         if deliveries:
-            await self._hand(await _patiently(group.payloads.of, deliveries))
+            await self._hand(await _patiently(group.payloads.of, deliveries), deliveries)
             self._fanout.delivered += len(deliveries)
-            self._previous = deliveries[-1].cursor
         self._seq = events[-1].seq
 
-    async def _hand(self, payloads: Sequence[bytes]) -> None:
+    async def _hand(self, payloads: Sequence[bytes], deliveries: Sequence[Delivery] = ()) -> None:
+        handed = 0
         for part in parts_of(payloads):
             while not self._sink.deliver(Batch(part)):
                 await self._sink.room()
+            handed += len(part)
+            if deliveries:
+                self.previous = deliveries[handed - 1].cursor
 
 
 def parts_of(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:

@@ -44,6 +44,13 @@ class Delivery:
 Item = Ready | Checkpoint | Delivery
 
 
+@dataclass(slots=True)
+class Place:
+    """Where a subscriber stood when its stream ended; None for one that never began."""
+
+    cursor: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interest:
     """Which events a subscriber wants and may see; decided on the envelope alone.

@@ -15,26 +15,31 @@ from typing import Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 
 from models import Event, StreamFloor, TenantStream
 from models.database import Database
 from models.errors import Unavailable
 from subscriptions.bus import GAP, Bus
 from subscriptions.channels import all_events_channels, decode_wakeup
-from subscriptions.cursor import Cursor, read_epoch
+from subscriptions.cursor import IDENTITY, Cursor, epoch_of, read_epoch
 from subscriptions.shared_reads import SharedReads
 
 RING_EVENTS: Final = 4096
 RING_BYTES: Final = 4_000_000
 BATCH: Final = 200
 SWEEP_SECONDS: Final = 0.5
+EPOCH_SECONDS: Final = 1.0
 CATCH_UPS: Final = 4
 """Reads behind the rings at once: a thousand clients that come back must leave connections to everybody else."""
 
 _ENVELOPE_BYTES: Final = 400
 
 _log = logging.getLogger(__name__)
+
+
+class LogReplaced(Exception):
+    """The database is another one than before, so what follows here does not follow what was sent."""
 
 
 class Tail:
@@ -52,6 +57,7 @@ class Tail:
         self._bytes = 0
         self._wanted = asyncio.Event()
         self._grown = asyncio.Event()
+        self._replaced = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -69,11 +75,23 @@ class Tail:
         """There may be more; read soon."""
         self._wanted.set()
 
+    def give_up(self) -> None:
+        """The log was replaced: whoever follows it is told so."""
+        self._replaced = True
+        self._grown.set()
+        if self._task is not None:
+            self._task.cancel()
+
     async def after(self, seq: int) -> list[Event]:
-        """The next events behind ``seq``, at least one, at most 200; waits for them. Raises Unavailable."""
-        while self.head <= seq:
+        """The next events behind ``seq``, at least one, at most 200; waits for them.
+
+        Raises Unavailable, LogReplaced.
+        """
+        while self.head <= seq and not self._replaced:
             grown = self._grown
             await grown.wait()
+        if self._replaced:
+            raise LogReplaced
         if self._ring and self._ring[0].seq <= seq + 1:
             start = seq + 1 - self._ring[0].seq
             return [self._ring[i] for i in range(start, min(start + BATCH, len(self._ring)))]
@@ -121,6 +139,8 @@ class Tails:
         self._opening: dict[UUID, asyncio.Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._epoch: bytes | None = None
+        self._epoch_at = -EPOCH_SECONDS
+        self._epochs: SharedReads[None, bytes] = SharedReads(lambda _: read_epoch(database), "epoch of the log")
         self._catch_ups = asyncio.Semaphore(CATCH_UPS)
         self._bounds: SharedReads[UUID, tuple[int, int]] = SharedReads(self._read_bounds, "bounds of a log")
 
@@ -137,6 +157,7 @@ class Tails:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bounds.stop()
+        await self._epochs.stop()
         await asyncio.gather(*(tail.stop() for tail in self._tails.values()))
         self._tails.clear()
 
@@ -151,10 +172,23 @@ class Tails:
         return len(self._tails)
 
     async def epoch(self) -> bytes:
-        """The database's epoch, read once. Raises Unavailable."""
-        if self._epoch is None:
-            self._epoch = await read_epoch(self._database)
+        """The database's epoch as it was within the last second. Raises Unavailable."""
+        if self._epoch is None or asyncio.get_running_loop().time() - self._epoch_at >= EPOCH_SECONDS:
+            self._take_epoch(await self._epochs.get(None))
+        assert self._epoch is not None
         return self._epoch
+
+    def _take_epoch(self, epoch: bytes) -> None:
+        self._epoch_at = asyncio.get_running_loop().time()
+        if epoch == self._epoch:
+            return
+        before, self._epoch = self._epoch, epoch
+        if before is not None:
+            _log.warning("the log was replaced; streams end and their clients are told")
+            # Newcomers get tails of the new log; the old ones end with their last follower.
+            replaced, self._tails = self._tails, {}
+            for tail in replaced.values():
+                tail.give_up()
 
     async def bounds(self, tenant_id: UUID) -> tuple[int, int]:
         """Floor and head of the tenant's log, as the database has them now. Raises Unavailable."""
@@ -200,9 +234,10 @@ class Tails:
             yield tail
         finally:
             tail.followers -= 1
-            if tail.followers == 0 and self._tails.get(tenant_id) is tail:
-                del self._tails[tenant_id]
-                self._opening.pop(tenant_id, None)
+            if tail.followers == 0:
+                if self._tails.get(tenant_id) is tail:
+                    del self._tails[tenant_id]
+                    self._opening.pop(tenant_id, None)
                 await tail.stop()
 
     async def _listen(self) -> None:
@@ -232,11 +267,13 @@ class Tails:
                 _log.exception("the sweep broke; it goes on")
 
     async def _compare_heads(self) -> None:
-        statement = select(TenantStream.tenant_id, TenantStream.seq).where(
+        identity: ColumnElement[str] = literal_column(IDENTITY)
+        statement = select(TenantStream.tenant_id, TenantStream.seq, identity).where(
             TenantStream.tenant_id == func.any(list(self._tails))
         )
         async with self._database.connection(self._database.tail) as connection:
-            for tenant_id, seq in await connection.execute(statement):
+            for tenant_id, seq, found in await connection.execute(statement):
+                self._take_epoch(epoch_of(found))
                 tail = self._tails.get(tenant_id)
                 if tail is not None and seq > tail.head:
                     tail.wake()

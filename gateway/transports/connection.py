@@ -21,7 +21,7 @@ from gateway.transports.seats import Seats
 from gateway.transports.socket_credentials import Refused, SocketCredentials, refusal_of
 from gateway.transports.socket_operations import SocketOperations
 from gateway.transports.timers import Liveness, Timer
-from models.errors import LimitExceeded
+from models.errors import LimitExceeded, Unauthenticated
 from resolvers.principal import Principal
 
 log = structlog.get_logger(__name__)
@@ -104,6 +104,16 @@ class Connection:
 
     def drain(self) -> None:
         self.close(CloseCode.SERVICE_RESTART, "Service restart")
+
+    @property
+    def principal(self) -> Principal | None:
+        return self._principal
+
+    def expel(self, failure: Unauthenticated) -> None:
+        self._refuse(refusal_of(failure))
+
+    def hold_to(self, principal: Principal) -> None:
+        self._adopt(principal)
 
     # ------------------------------------------------------------------ messages
 
@@ -188,6 +198,7 @@ class Connection:
     def _adopt(self, principal: Principal) -> dict[str, Any]:
         """Makes the principal the connection's, sets the deadline by its expiry, and says what clients learn of it."""
         self._principal = principal
+        self._running.hold_to(principal)
         if principal.expires_at is None:
             self._deadline.stop()
         else:

@@ -123,7 +123,7 @@ class HttpEndpoint:
                 result,
                 FRAMING[form],
                 held=held.pop_all(),
-                expires_at=principal.expires_at,
+                principal=principal,
                 options=self._options,
                 connections=self._connections,
                 request_id=request_id,

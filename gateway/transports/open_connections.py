@@ -7,14 +7,31 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
+from models.errors import Unauthenticated
+from resolvers.principal import Principal
 
-class Drainable(Protocol):
-    """A connection that can be asked to end."""
+
+class OpenConnection(Protocol):
+    """A connection that lasts, and can be asked to end; nothing here waits for it."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whose it is; None while that is not known."""
+        ...
 
     def drain(self) -> None:
-        """Starts an orderly end that tells the client to come back; does not wait for it."""
+        """Starts an orderly end that tells the client to come back."""
+        ...
+
+    def expel(self, failure: Unauthenticated) -> None:
+        """Ends it because its credentials are no longer good; ``TokenExpired`` when fresh ones would be."""
+        ...
+
+    def hold_to(self, principal: Principal) -> None:
+        """Goes on with these rights, and ends what they do not allow."""
         ...
 
 
@@ -35,7 +52,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self.counters = TransportCounters()
-        self._open: dict[str, set[Drainable]] = {"socket": set(), "stream": set()}
+        self._open: dict[str, set[OpenConnection]] = {"socket": set(), "stream": set()}
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -52,8 +69,16 @@ class OpenConnections:
     def streams(self) -> int:
         return len(self._open["stream"])
 
+    def by_principal(self) -> dict[Principal, list[OpenConnection]]:
+        """Everything that is open, by whose it is."""
+        found: dict[Principal, list[OpenConnection]] = {}
+        for connection in chain.from_iterable(self._open.values()):
+            if connection.principal is not None:
+                found.setdefault(connection.principal, []).append(connection)
+        return found
+
     @contextmanager
-    def holding(self, connection: Drainable, kind: str) -> Iterator[None]:
+    def holding(self, connection: OpenConnection, kind: str) -> Iterator[None]:
         """Knows the connection for as long as the block runs; ``kind`` is ``socket`` or ``stream``."""
         self._open[kind].add(connection)
         self._empty.clear()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from models.errors import RequestError
 from resolvers.principal import Principal
 from subscriptions.fanout import Sink
 
@@ -35,6 +36,15 @@ class Outcome:
 
 class Subscription(Protocol):
     """A stream of answers to one subscriber."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Where in the log it ended, so that its subscriber can go on there; None where there is no such place."""
+        ...
+
+    def refusal(self, principal: Principal) -> RequestError | None:
+        """Why its subscriber, with the rights of ``principal`` from now on, is sent no more of it; None while it is."""
+        ...
 
     async def run(self, sink: Sink) -> None:
         """Hand the items to ``sink`` until the stream ends; cancelled when nobody wants it any more.

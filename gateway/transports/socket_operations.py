@@ -10,6 +10,7 @@ from gateway.transports.open_connections import TransportCounters
 from gateway.transports.operations import OperationKind, OperationRequest, Operations, Outcome, Subscription
 from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Outbox, OutboxClosed
+from gateway.transports.relay import Relay
 from gateway.transports.sinks import SocketSink
 from models.errors import LimitExceeded
 from resolvers.principal import Principal
@@ -41,6 +42,8 @@ class SocketOperations:
         self._running: dict[str, Task] = {}
         self._ending: set[Task] = set()
         self._mutations: set[Task] = set()
+        self._relays: set[Relay] = set()
+        self._rights: Principal | None = None
 
     def __contains__(self, operation_id: str) -> bool:
         return operation_id in self._running
@@ -63,6 +66,12 @@ class SocketOperations:
         if kind == "mutation":
             self._mutations.add(task)
             task.add_done_callback(self._mutations.discard)
+
+    def hold_to(self, principal: Principal) -> None:
+        """From now on the caller may do no more than this; streams that it does not allow end with an error."""
+        self._rights = principal
+        for relay in list(self._relays):
+            relay.hold_to(principal)
 
     def complete(self, operation_id: str) -> None:
         """The client wants no more of it; unknown ids are ignored, since both sides may complete at once."""
@@ -125,7 +134,15 @@ class SocketOperations:
             # A stream that never began is one error message, whatever was executed to find that out.
             await self._fail(operation_id, result)
             return
-        await result.run(SocketSink(self._outbox, operation_id))
+        relay = Relay(result)
+        if self._rights is not None:
+            # They may have changed while the stream was being prepared.
+            relay.hold_to(self._rights)
+        self._relays.add(relay)
+        try:
+            await relay.run(SocketSink(self._outbox, operation_id))
+        finally:
+            self._relays.discard(relay)
         await self._last_word(operation_id, messages.complete(operation_id))
 
     async def _fail(self, operation_id: str, outcome: Outcome) -> None:

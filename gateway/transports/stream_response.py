@@ -16,10 +16,13 @@ from gateway.transports.open_connections import OpenConnections
 from gateway.transports.operations import Subscription
 from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Loss, Outbox, OutboxClosed
+from gateway.transports.relay import told_where
 from gateway.transports.request_ids import HEADER
 from gateway.transports.sinks import StreamSink
 from gateway.transports.timers import Timer
-from models.errors import Unavailable
+from models.errors import RequestError, Unauthenticated, Unavailable
+from resolvers.principal import Principal
+from resolvers.tokens import TokenExpired
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +36,7 @@ class StreamResponse:
         framing: Framing,
         *,
         held: ExitStack,
-        expires_at: datetime | None,
+        principal: Principal,
         options: TransportOptions,
         connections: OpenConnections,
         request_id: str,
@@ -42,7 +45,7 @@ class StreamResponse:
         self._subscription = subscription
         self._framing = framing
         self._held = held
-        self._expires_at = expires_at
+        self._principal = principal
         self._options = options
         self._connections = connections
         self._request_id = request_id
@@ -71,8 +74,23 @@ class StreamResponse:
                 await asyncio.wait({watcher}, timeout=self._options.cleanup_timeout)
                 await outbox.discard()
 
+    @property
+    def principal(self) -> Principal:
+        return self._principal
+
     def drain(self) -> None:
         self._cut(Unavailable("The service restarts; subscribe again.", retryable=True))
+
+    def expel(self, failure: Unauthenticated) -> None:
+        if isinstance(failure, TokenExpired):
+            self._cut(StreamTokenExpired(failure.message, retryable=True))
+        else:
+            self._cut(Unauthenticated(failure.message, retryable=False))
+
+    def hold_to(self, principal: Principal) -> None:
+        failure = self._subscription.refusal(principal)
+        if failure is not None:
+            self._cut(failure)
 
     async def _start(self, outbox: Outbox) -> None:
         headers = {
@@ -87,8 +105,8 @@ class StreamResponse:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
         outbox.offer(self._framing.opening)
         self._beat(outbox)
-        if self._expires_at is not None:
-            left = (self._expires_at - datetime.now(UTC)).total_seconds()
+        if self._principal.expires_at is not None:
+            left = (self._principal.expires_at - datetime.now(UTC)).total_seconds()
             self._expiry.set(left, lambda: self._cut(StreamTokenExpired(retryable=True)))
 
     def _beat(self, outbox: Outbox) -> None:
@@ -117,6 +135,8 @@ class StreamResponse:
         if self._client_left:
             return
         try:
+            if isinstance(self._last_word, RequestError):
+                self._last_word = told_where(self._last_word, self._subscription.cursor)
             if self._last_word is not None:
                 await outbox.put(self._framing.failure(errors_of(self._last_word, self._request_id)))
             await outbox.put(self._framing.ending)

@@ -25,6 +25,7 @@ from graphql.execution import execute
 
 from gateway.transports.errors import encode, errors_of
 from gateway.transports.operations import OperationKind, OperationRequest, Outcome
+from models import Scope
 from models.errors import Forbidden, RequestError, Unauthenticated
 from resolvers.principal import Principal
 from subscriptions.fanout import Batch, Sink
@@ -35,8 +36,14 @@ TENANT = UUID("01890000-0000-7000-8000-000000000001")
 class Iterated:
     """A subscription that hands over what an iterator yields."""
 
+    cursor: str | None = None
+
     def __init__(self, items: AsyncGenerator[dict[str, Any], None]) -> None:
         self._items = items
+
+    def refusal(self, principal: Principal) -> RequestError | None:
+        """Allowed to all but those with the one scope that tests give to whom they refuse."""
+        return Forbidden(retryable=False) if Scope.PUBLIC in principal.scopes else None
 
     async def run(self, sink: Sink) -> None:
         """One item at a time, as there is room."""

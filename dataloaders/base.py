@@ -35,12 +35,12 @@ class Loader(Generic[Key, Value]):
         self._batch = batch
         self._futures: dict[Key, asyncio.Future[Value]] = {}
         self._waiting: list[Key] = []
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def load(self, key: Key) -> asyncio.Future[Value]:
-        """The value of ``key``; the same future for the same key."""
+        """The value of ``key``; the same future for the same key, unless whoever had it gave it up."""
         future = self._futures.get(key)
-        if future is None:
+        if future is None or future.cancelled():
             loop = asyncio.get_running_loop()
             future = self._futures[key] = loop.create_future()
             self._waiting.append(key)
@@ -55,8 +55,10 @@ class Loader(Generic[Key, Value]):
 
     def _dispatch(self) -> None:
         keys, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._fetch(keys), name=f"load {getattr(self._batch, '__name__', 'batch')}")
         # Kept on self: the loop holds tasks weakly.
-        self._task = asyncio.create_task(self._fetch(keys), name=f"load {getattr(self._batch, '__name__', 'batch')}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, keys: list[Key]) -> None:
         try:

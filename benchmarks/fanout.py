@@ -10,10 +10,9 @@ import asyncio
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -103,7 +102,9 @@ async def _cell(house: House, peer: str, case: Case, seconds: float) -> Cell:
 
 
 @contextmanager
-def _server(house: House, peer: str, rate: float, burst: int) -> Iterator[tuple[int, int, str, object]]:
+def _server(
+    house: House, peer: str, rate: float, burst: int
+) -> Iterator[tuple[int, int, str, Callable[[], AbstractContextManager[None]]]]:
     if peer == "gateway":
         with house.gateway() as (pid, port):
             yield pid, port, house.token, lambda: house.writer(rate, burst)
@@ -111,27 +112,29 @@ def _server(house: House, peer: str, rate: float, burst: int) -> Iterator[tuple[
     port = free_port()
     command = [sys.executable, "-m", f"benchmarks.peers.{peer}", str(port), str(rate), str(burst)]
     with process(command) as one:
-        yield one.pid, port, "", _nothing
+        yield one.pid, port, "", lambda: _told_to_go(one)
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _told_to_go(one: subprocess.Popen[bytes]) -> Iterator[None]:
+    assert one.stdin is not None
+    one.stdin.write(b"go\n")
+    one.stdin.flush()
     yield
 
 
 @contextmanager
-def process(command: list[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has said it is ready, ended with the block."""
-    one = subprocess.Popen(command, stdout=subprocess.PIPE, **options)  # type: ignore[call-overload]
+    one = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        output: IO[bytes] = one.stdout
-        if b"ready" not in output.readline():
+        assert one.stdout is not None
+        if b"ready" not in one.stdout.readline():
             raise RuntimeError(f"{command} did not start")
         yield one
     finally:
-        one.terminate()
-        one.wait()
-        output.close()
+        one.kill()
+        one.communicate()
 
 
 def _cpu_seconds(pid: int) -> float:

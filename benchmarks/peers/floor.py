@@ -52,6 +52,7 @@ async def main(port: int, rate: float, burst: int) -> None:
     ):
         print("ready", flush=True)
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, sys.stdin.readline)
         number, due = 0, loop.time()
         while True:
             for _ in range(burst):

@@ -7,11 +7,13 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import strawberry
 import uvicorn
 from broadcaster import Broadcast
 from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
 from strawberry.asgi import GraphQL
 
 bus = Broadcast("memory://")
@@ -64,6 +66,8 @@ class Subscription:
 
 async def _publish() -> None:
     loop = asyncio.get_running_loop()
+    # The word that everyone has subscribed: an overloaded server would let nobody in.
+    await loop.run_in_executor(None, sys.stdin.readline)
     number, due = 0, loop.time()
     while True:
         for _ in range(BURST):
@@ -83,8 +87,8 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         publisher.cancel()
 
 
-app = Starlette(lifespan=lifespan)
-app.mount("/graphql", GraphQL(strawberry.Schema(Query, subscription=Subscription)))
+view: Any = GraphQL(strawberry.Schema(Query, subscription=Subscription))
+app = Starlette(lifespan=lifespan, routes=[Route("/graphql", view), WebSocketRoute("/graphql", view)])
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", loop="uvloop")

@@ -42,10 +42,13 @@ class Claim:
 
     @classmethod
     def of(cls, principal: str, mutation: str, key: str, body: dict[str, Any]) -> Claim:
-        """A claim for ``body`` (its JSON, key order aside). Raises INVALID for a key that is empty or too long."""
+        """A claim for ``body`` (its JSON, key order aside). Raises INVALID for a bad key or body."""
         if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isprintable():
             raise invalid(f"A key has 1 to {MAX_KEY_LENGTH} printable characters.", "input", "idempotencyKey")
-        encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS, default=str)
+        try:
+            encoded = orjson.dumps(body, option=orjson.OPT_SORT_KEYS, default=str)
+        except orjson.JSONEncodeError as error:
+            raise invalid("This holds a value that JSON cannot.", "input") from error
         return cls(principal, mutation, key, hashlib.sha256(encoded).digest())
 
     async def take(self, work: UnitOfWork) -> None:

@@ -68,7 +68,7 @@ async def test_whoever_asks_a_turn_later_is_still_in_the_batch(
 
     with counted(database) as statements:
         ids = await asyncio.gather(id_of(fleet.workspaces[0], 0), id_of(fleet.workspaces[1], 1))
-    assert ids == fleet.workspaces[:2]
+    assert list(ids) == fleet.workspaces[:2]
     assert len(statements) == 1
 
 

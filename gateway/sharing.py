@@ -5,8 +5,10 @@ Unknown means not shared: a group that shares too little costs time, one that sh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from graphql import (
@@ -58,11 +60,16 @@ class Sharing:
         return (
             request.query,
             request.operation_name,
-            orjson.dumps(variables, option=orjson.OPT_SORT_KEYS),
+            _digest(variables) if variables else b"",
             principal.tenant_id,
             principal.scopes,
             (principal.key, principal.session_id) if personal else None,
         )
+
+
+def _digest(variables: dict[str, Any]) -> bytes:
+    # Kept for every subscriber, so it is short whatever the variables are.
+    return hashlib.sha256(orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 class _Reader(Visitor):

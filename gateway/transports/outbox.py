@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Protocol
@@ -63,12 +62,12 @@ class Outbox:
         self._options = options
         self._name = name
         self._direct = direct
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []
         self._queued_bytes = 0
         self._closed = False
         self._is_lost = False
-        self._room = asyncio.Event()
-        self._room.set()
+        # Made when the queue is full: a thousand connections that never wait should not pay for it.
+        self._room: asyncio.Event | None = None
         # Only while something waits: most connections never need a task for writing.
         self._writer: asyncio.Task[None] | None = None
 
@@ -78,7 +77,7 @@ class Outbox:
 
     def offer(self, frame: bytes) -> bool:
         """Takes a message without waiting; False when there is no room or the outbox is closed."""
-        if self._closed or not self._room.is_set():
+        if self._closed or self._room is not None:
             return False
         if self._direct is not None and self._writer is None and self._direct.has_room:
             self._direct.write_text(frame)
@@ -117,7 +116,7 @@ class Outbox:
         The caller bounds how many there are.
         """
         if not self._closed:
-            self._frames.appendleft(frame)
+            self._frames.insert(0, frame)
             self._queue(frame)
 
     async def put(self, frame: bytes) -> None:
@@ -128,7 +127,8 @@ class Outbox:
         while not self.offer(frame):
             if self._closed:
                 raise OutboxClosed
-            await self._room.wait()
+            if self._room is not None:
+                await self._room.wait()
 
     async def idle(self) -> None:
         """Waits until nothing is queued and the transport has room. Raises ``OutboxClosed``.
@@ -154,7 +154,7 @@ class Outbox:
     def close(self) -> None:
         """Takes no more messages; those queued are still written."""
         self._closed = True
-        self._room.set()
+        self._make_room()
 
     async def flushed(self) -> None:
         """Closes and returns when everything queued is written, or the reader is lost, or the deadline passed."""
@@ -178,9 +178,14 @@ class Outbox:
     def _queue(self, frame: bytes) -> None:
         self._queued_bytes += len(frame)
         if self._is_full():
-            self._room.clear()
+            self._room = self._room or asyncio.Event()
         if self._writer is None:
             self._writer = asyncio.create_task(self._run(), name=f"outbox {self._name}")
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _is_full(self) -> bool:
         return len(self._frames) >= self._options.outbox_frames or self._queued_bytes >= self._options.outbox_bytes
@@ -188,12 +193,12 @@ class Outbox:
     async def _run(self) -> None:
         try:
             while self._frames:
-                frame = self._frames.popleft()
+                frame = self._frames.pop(0)
                 async with asyncio.timeout(self._options.send_deadline):
                     await self._write(frame)
                 self._queued_bytes -= len(frame)
                 if not self._is_full():
-                    self._room.set()
+                    self._make_room()
         except TimeoutError:
             self._give_up(Loss.STUCK)
         except Exception:

@@ -19,7 +19,7 @@ from schema.activity_stream import ActivitySubscriptions
 from schema.agents import AgentQueries
 from schema.common import SCALARS
 from schema.credentials import CredentialMutations, CredentialQueries
-from schema.declare import Declared, Nodes, NodeType
+from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.tenants import TenantMutations, TenantQueries
 from schema.users import UserMutations, UserQueries
@@ -50,11 +50,16 @@ class SchemaError(Exception):
 
 @cache
 def build() -> strawberry.Schema:
-    """The schema. Raises SchemaError when a field lacks its scope, its cost or its description."""
+    """The schema that is served."""
+    return assemble(Query, Mutation, Subscription)
+
+
+def assemble(query: type, mutation: type | None = None, subscription: type | None = None) -> strawberry.Schema:
+    """A schema of these roots. Raises SchemaError when a field lacks its scope, its cost or its description."""
     schema = strawberry.Schema(
-        query=Query,
-        mutation=Mutation,
-        subscription=Subscription,
+        query=query,
+        mutation=mutation,
+        subscription=subscription,
         types=[node.graphql_type for node in Nodes.by_prefix.values()],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
@@ -87,6 +92,8 @@ def _finish(definition: StrawberryObjectDefinition) -> Iterator[str]:
             continue
         if not one.description:
             yield f"{where} has no description"
+        if one.spec.cost < isinstance(one, Relation):
+            yield f"{where} reads rows and costs nothing"
         # Inside a page the edge was checked at the page's own field, once for all of its rows.
         target = None if definition.concrete_of is not None else _target(one.type)
         if target is not None:

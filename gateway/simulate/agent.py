@@ -203,7 +203,7 @@ class SimulatedAgent:
         self.token = None if lost else self.token
         return lost
 
-    def _say(self, mood: Mood) -> Awaitable[str]:
+    async def _say(self, mood: Mood) -> str:
         beat = {
             "workspaceId": self.workspace_id,
             "leaseEpoch": self.lease_epoch,
@@ -212,7 +212,10 @@ class SimulatedAgent:
         }
         api, token = self.api, self.token or self.run.key
         by_graphql = self.number % 100 < 100 * self.run.behaviour.graphql_share
-        return api.report_heartbeat(token, beat) if by_graphql else api.post_heartbeat(token, beat)
+        began_at = _now()
+        status = await (api.report_heartbeat(token, beat) if by_graphql else api.post_heartbeat(token, beat))
+        self.run.report.slowest_seconds = max(self.run.report.slowest_seconds, _now() - began_at)
+        return status
 
     async def _insist(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         """Ask until there is an answer, waiting longer each time, and never two agents in step."""

@@ -27,6 +27,8 @@ class FleetReport:
     enlisted: int = 0
     beats: int = 0
     registrations: int = 0
+    slowest_seconds: float = 0.0
+    """The longest that an answered beat had to wait for its answer."""
     errors: Counter[str] = field(default_factory=Counter)
     silences: list[Silence] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,182 @@
+"""This module is where tenants change: transactions of any length in the database, and mutations through gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from models import Event, Workspace
+from models.errors import RequestError, Unavailable
+from models.ids import encode, uuid7
+from resolvers.registry import record
+from resolvers.unit_of_work import UnitOfWork
+from tests.faults.stage import Guest
+
+LENGTHS_SECONDS: Final = (0.0, 0.0, 0.002, 0.02, 0.1, 0.4)
+"""How long a transaction stays open; drawn anew for each, so that they commit in another order than they began."""
+MOST_CHANGES: Final = 8
+ABANDONED: Final = 0.05
+"""Share of transactions that are rolled back after all their work."""
+
+CREATE: Final = """
+mutation Create($input: CreateWorkspaceInput!) {
+  createWorkspace(input: $input) { workspace { id } userErrors { code message } }
+}
+"""
+
+
+class Abandoned(Exception):
+    """The writer changed its mind."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """Keeps a writer at its rate, whatever its work takes."""
+
+    per_second: float
+    due_at: float = 0.0
+
+    async def spend(self, events: int) -> None:
+        """Waits until ``events`` more may be made."""
+        now = asyncio.get_running_loop().time()
+        self.due_at = max(self.due_at, now - 1.0) + events / self.per_second
+        await asyncio.sleep(max(0.0, self.due_at - now))
+
+
+@dataclass(slots=True)
+class DatabaseWriter:
+    """Transactions of random length and size over workspaces of its own, as a resolver would make them."""
+
+    guest: Guest
+    pace: Pace
+    seed: str
+    committed: int = 0
+    rolled_back: int = 0
+    failed: int = 0
+    _own: list[Any] = field(default_factory=list)
+    _random: random.Random = field(default_factory=random.Random)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        self._random.seed(self.seed)
+        while True:
+            changes = self._random.randint(1, MOST_CHANGES)
+            try:
+                await self._transaction(changes)
+            except Abandoned:
+                self.rolled_back += 1
+            except Unavailable:
+                self.failed += 1  # whether it was committed only the log knows
+            else:
+                self.committed += changes
+            await self.pace.spend(changes)
+
+    async def _transaction(self, changes: int) -> None:
+        made = []
+        async with self.guest.call.work() as work:
+            for _ in range(changes):
+                made += await self._change(work)
+            await work.session.flush()
+            await asyncio.sleep(self._random.choice(LENGTHS_SECONDS))
+            if self._random.random() < ABANDONED:
+                raise Abandoned
+        self._own = (self._own + made)[-20:]
+
+    async def _change(self, work: UnitOfWork) -> list[Any]:
+        if not self._own or self._random.random() < 0.4:
+            workspace = Workspace(id=uuid7(), name=f"place {self.seed}", tier=self._random.randint(1, 4))
+            work.add(workspace)
+            await work.session.flush()
+            record(work, workspace, "workspace.created", None)
+            return [workspace.id]
+        workspace = await work.locked(Workspace, self._random.choice(self._own))
+        before = workspace.facets()
+        workspace.tier = workspace.tier % 4 + 1
+        record(work, workspace, "workspace.updated", before, payload={"changed": ["tier"]})
+        return []
+
+
+@dataclass(slots=True)
+class ApiWriter:
+    """Creates workspaces through any gateway; a key makes every retry the same request."""
+
+    guest: Guest
+    urls: Sequence[str]
+    pace: Pace
+    seed: str
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    retries: int = 0
+    _random: random.Random = field(default_factory=random.Random)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        self._random.seed(self.seed)
+        headers = {"authorization": f"Bearer {self.guest.key}"}
+        async with httpx.AsyncClient(headers=headers, timeout=10, trust_env=False) as client:
+            number = 0
+            while True:
+                number += 1
+                key = f"{self.seed} {number}"
+                self.acknowledged[key] = await self._create(client, key)
+                await self.pace.spend(1)
+
+    def missing_from(self, log: Sequence[Event]) -> list[str]:
+        """Acknowledged creations that the log does not tell of exactly once."""
+        created = Counter(encode("workspace", one.entity_id) for one in log if one.kind == "workspace.created")
+        return [key for key, made in self.acknowledged.items() if created[made] != 1]
+
+    async def _create(self, client: httpx.AsyncClient, key: str) -> str:
+        given = {"name": key, "tier": self._random.randint(1, 4), "idempotencyKey": key}
+        while True:
+            try:
+                answer = await mutate(client, self._random.choice(self.urls), CREATE, given)
+                return str(answer["createWorkspace"]["workspace"]["id"])
+            except (httpx.HTTPError, Unavailable):
+                self.retries += 1
+                await asyncio.sleep(self._random.uniform(0, 0.3))
+
+
+async def mutate(client: httpx.AsyncClient, url: str, document: str, given: dict[str, Any]) -> Any:
+    """The data of one mutation. Raises Unavailable, or RequestError with any other code as its message."""
+    body = {"query": document, "variables": {"input": given}}
+    payload = (await client.post(f"{url}/graphql", json=body)).json()
+    if payload.get("errors"):
+        code = payload["errors"][0]["extensions"]["code"]
+        raise Unavailable if code == Unavailable.code else RequestError(code)
+    return payload["data"]
+
+
+@asynccontextmanager
+async def writing(*writers: DatabaseWriter | ApiWriter) -> AsyncIterator[None]:
+    """All of them write while the block lasts; one that breaks fails the test."""
+    tasks = [asyncio.create_task(one.run(), name=f"writer {one.seed}") for one in writers]
+    try:
+        yield
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def marked(guest: Guest) -> int:
+    """One last event that every filter here matches; its seq. Whoever has it has come to the end."""
+    while True:
+        try:
+            async with guest.call.work() as work:
+                workspace = Workspace(id=uuid7(), name="the end", tier=1)
+                work.add(workspace)
+                await work.session.flush()
+                record(work, workspace, "workspace.created", None)
+            return (await guest.call.services.tails.bounds(guest.tenant_id))[1]
+        except Unavailable:
+            await asyncio.sleep(0.2)

@@ -38,10 +38,11 @@ async def find(call: Call, typeid: str) -> Any:
     if kind.own is None:
         call.require(kind.scope)
     row = await call.load(kind.batch, row_id)
-    if row is not None and not kind.visible(row, call):
-        call.require(kind.scope)
-        return None
-    return row
+    if row is not None and kind.visible(row, call):
+        return row
+    # Of what is not there as of what is another's: whoever lacks the scope does not learn which it was.
+    call.require(kind.scope)
+    return None
 
 
 def _named(typeid: str) -> Named:
@@ -55,7 +56,8 @@ def _named(typeid: str) -> Named:
 async def _nodes(_: Any, call: Call, ids: list[str]) -> list[Any]:
     if len(ids) > MAX_NODES:
         raise BadRequest(f"Ask for at most {MAX_NODES} ids at once.")
-    return list(await asyncio.gather(*(find(call, one) for one in ids)))
+    # An error stands in its own place: one refusal must not empty the others.
+    return await asyncio.gather(*(find(call, one) for one in ids), return_exceptions=True)
 
 
 async def _event_cursor(_: Any, call: Call) -> str | None:

@@ -41,11 +41,16 @@ class Spec:
 
 
 async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
-    """Only the caller's own among what was found. Raises FORBIDDEN for a single row that is not."""
+    """Only the caller's own among what was found. Raises FORBIDDEN for a single row that is not, or is not there.
+
+    Were what is not there null, a caller without the scope would learn which ids exist.
+    """
+    if found is None:
+        return None
     value = await found if inspect.isawaitable(found) else found
     if isinstance(value, list):
         return [row for row in value if target.visible(row, call)]
-    if value is not None and not (isinstance(value, target.model) and target.visible(value, call)):
+    if not (isinstance(value, target.model) and target.visible(value, call)):
         call.require(target.scope)
     return value
 

@@ -1,0 +1,180 @@
+"""This module is where ids are specified: each names one row, and tells nothing to whom the row is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from models import Agent, AgentType, ApiKey, Role, Scope, User, UserStatus, Workspace
+from models.database import Database
+from models.ids import NIL, encode, suffix, uuid7
+from models.scopes import WORKSPACE_TOKEN_SCOPES
+from resolvers.principal import Principal
+from schema.declare import Nodes
+from tests.conftest import counted
+from tests.schema.conftest import Gateway
+from tests.schema.test_activity import envelope, tell
+from tests.world import Fleet, Tenants, principal
+
+NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
+NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
+
+
+async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
+    """One row of each type that has ids: TypeIDs by prefix."""
+    database = gateway.services.database
+    place = Workspace(tenant_id=tenant_id, id=uuid7(), name="place")
+    rows: list[Any] = [
+        place,
+        Agent(tenant_id=tenant_id, id=uuid7(), name="agent", type=AgentType.LLM),
+        User(tenant_id=tenant_id, id=uuid7(), display_name="Ada", status=UserStatus.ACTIVE),
+        ApiKey(tenant_id=tenant_id, id=uuid7(), name="key", prefix="sbx", secret_hash=b""),
+    ]
+    async with database.session(tenant_id) as session:
+        session.add_all(rows)
+        await session.commit()
+    await tell(gateway, tenant_id, envelope(entity_id=place.id))
+    admin = principal(tenant_id, user_id=uuid7())
+    logged = (await gateway.data(admin, "{ activity(first: 1) { nodes { id } } }"))["activity"]["nodes"]
+    ids = {row.__typeid__: row.typeid for row in rows}
+    return ids | {"event": logged[0]["id"], "tenant": encode("tenant", tenant_id)}
+
+
+@pytest.mark.parametrize("prefix", sorted(Nodes.by_prefix))
+async def test_every_type_is_found_by_its_id(gateway: Gateway, tenants: Tenants, prefix: str) -> None:
+    ids = await settle(gateway, tenants.mine)
+    answer = await gateway.data(principal(tenants.mine, user_id=uuid7()), NODE, id=ids[prefix])
+    assert answer["node"] == {"__typename": Nodes.by_prefix[prefix].name, "id": ids[prefix]}
+
+
+@pytest.mark.parametrize("prefix", sorted(Nodes.by_prefix))
+async def test_no_type_is_found_by_another_tenant(gateway: Gateway, tenants: Tenants, prefix: str) -> None:
+    ids = await settle(gateway, tenants.mine)
+    assert await gateway.answer(principal(tenants.other, user_id=uuid7()), NODE, id=ids[prefix]) == {
+        "data": {"node": None}
+    }
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "nonsense",
+        "workspace_",
+        "workspace_01h455vb4pex5vsknk084sn02",
+        "workspace_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+        "WORKSPACE_01h455vb4pex5vsknk084sn02q",
+        encode("workspace", NIL),
+        encode("workspace", uuid7()),
+        encode("session", uuid7()),
+        encode("heartbeat", uuid7()),
+        f"workspace_{suffix(uuid7())}\x00",
+        "x" * 10_000,
+    ],
+)
+async def test_an_id_that_names_nothing_is_null_however_it_is_wrong(
+    gateway: Gateway, tenants: Tenants, bad: str
+) -> None:
+    who = principal(tenants.mine, user_id=uuid7())
+    assert await gateway.answer(who, NODE, id=bad) == {"data": {"node": None}}
+    by_field = "query($id: ID!) { workspace(id: $id) { id } agent(id: $id) { id } tenant(id: $id) { id } }"
+    assert await gateway.answer(who, by_field, id=bad) == {"data": {"workspace": None, "agent": None, "tenant": None}}
+
+
+async def test_an_id_of_one_type_does_not_name_a_row_of_another(gateway: Gateway, tenants: Tenants) -> None:
+    ids = await settle(gateway, tenants.mine)
+    swapped = f"agent_{ids['workspace'].partition('_')[2]}"
+    who = principal(tenants.mine, user_id=uuid7())
+    assert await gateway.data(who, NODE, id=swapped) == {"node": None}
+    assert await gateway.data(who, "query($id: ID!) { agent(id: $id) { id } }", id=ids["workspace"]) == {"agent": None}
+
+
+async def test_several_ids_are_answered_in_their_order_with_gaps_for_what_is_not_there(
+    gateway: Gateway, tenants: Tenants
+) -> None:
+    ids = await settle(gateway, tenants.mine)
+    wanted = [ids["user"], "nonsense", ids["workspace"], encode("agent", uuid7()), ids["user"]]
+    found = (await gateway.data(principal(tenants.mine, user_id=uuid7()), NODES, ids=wanted))["nodes"]
+    assert [one and one["id"] for one in found] == [wanted[0], None, wanted[2], None, wanted[0]]
+
+
+async def test_many_ids_cost_one_statement_for_each_of_their_types(
+    gateway: Gateway, tenants: Tenants, database: Database
+) -> None:
+    fleet = Fleet(database, tenants.mine)
+    await fleet.grow(50)
+    ids = await settle(gateway, tenants.mine)
+    wanted = [encode("workspace", one) for one in fleet.workspaces] + [ids["user"], ids["agent"]]
+    with counted(database) as statements:
+        found = (await gateway.data(principal(tenants.mine, user_id=uuid7()), NODES, ids=wanted))["nodes"]
+    assert [one["id"] for one in found] == wanted
+    assert len(statements) == 3
+
+
+async def test_more_than_a_hundred_ids_are_a_bad_request(gateway: Gateway, tenants: Tenants) -> None:
+    who = principal(tenants.mine, user_id=uuid7())
+    assert len((await gateway.data(who, NODES, ids=["x"] * 100))["nodes"]) == 100
+    answer = await gateway.answer(who, NODES, ids=["x"] * 101)
+    assert answer["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+
+
+async def test_one_refusal_empties_its_own_place_only(gateway: Gateway, tenants: Tenants) -> None:
+    ids = await settle(gateway, tenants.mine)
+    viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
+    answer = await gateway.answer(viewer, NODES, ids=[ids["workspace"], ids["key"], ids["agent"]])
+    assert [one and one["id"] for one in answer["data"]["nodes"]] == [ids["workspace"], None, ids["agent"]]
+    assert [(one["path"], one["extensions"]["code"]) for one in answer["errors"]] == [(["nodes", 1], "FORBIDDEN")]
+
+
+def _machine(tenants: Tenants, place: UUID, key: UUID) -> Principal:
+    return Principal(tenant_id=tenants.mine, scopes=WORKSPACE_TOKEN_SCOPES, api_key_id=key, workspace_id=place)
+
+
+async def test_a_machine_token_finds_its_own_workspace_and_learns_of_no_other(
+    gateway: Gateway, tenants: Tenants, database: Database
+) -> None:
+    fleet = Fleet(database, tenants.mine)
+    await fleet.grow(2)
+    mine, sibling = fleet.workspaces
+    theirs = Fleet(database, tenants.other)
+    await theirs.grow(1)
+    machine = _machine(tenants, mine, uuid7())
+    both = "query($id: ID!) { node(id: $id) { id } workspace(id: $id) { id } }"
+    found = await gateway.data(machine, both, id=encode("workspace", mine))
+    assert found == {"node": {"id": encode("workspace", mine)}, "workspace": {"id": encode("workspace", mine)}}
+    answers = [
+        await gateway.answer(machine, both, id=encode("workspace", one))
+        for one in (sibling, theirs.workspaces[0], uuid7())
+    ]
+    assert answers[0]["data"] == {"node": None, "workspace": None}
+    assert {one["extensions"]["code"] for one in answers[0]["errors"]} == {"FORBIDDEN"}
+    assert answers[0] == answers[1] == answers[2]
+
+
+async def test_what_refers_to_nothing_is_null_without_a_complaint(gateway: Gateway, tenants: Tenants) -> None:
+    ids = await settle(gateway, tenants.mine)
+    viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
+    assert await gateway.answer(viewer, "{ viewer { apiKey { id } } }") == {"data": {"viewer": {"apiKey": None}}}
+    document = "query($id: ID!) { workspace(id: $id) { parent { id } forwardedTo { id } latestHeartbeat { id } } }"
+    answer = await gateway.data(viewer, document, id=ids["workspace"])
+    assert answer == {"workspace": {"parent": None, "forwardedTo": None, "latestHeartbeat": None}}
+
+
+async def test_without_credentials_no_id_is_answered(gateway: Gateway, tenants: Tenants) -> None:
+    ids = await settle(gateway, tenants.mine)
+    for one in (ids["workspace"], "nonsense"):
+        answer = await gateway.answer(None, NODE, id=one)
+        assert answer["data"] == {"node": None}
+        assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_another_persons_private_fields_are_refused_one_by_one(gateway: Gateway, tenants: Tenants) -> None:
+    ids = await settle(gateway, tenants.mine)
+    viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
+    document = "query($id: ID!) { node(id: $id) { ... on User { displayName email roles } } }"
+    answer = await gateway.answer(viewer, document, id=ids["user"])
+    assert answer["data"] == {"node": {"displayName": "Ada", "email": None, "roles": None}}
+    assert sorted(one["path"][-1] for one in answer["errors"]) == ["email", "roles"]
+    assert Scope.USERS_READ not in viewer.scopes

@@ -210,5 +210,14 @@ class OnceBroken(MemoryBackend):
 
 
 def bus_tasks() -> Collection[str]:
-    """Names of the bus's tasks that are still running."""
-    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("bus-")]
+    """Names of the bus's tasks that run and did not when the test began."""
+    return [task.get_name() for task in asyncio.all_tasks() - _before if task.get_name().startswith("bus-")]
+
+
+_before: set[asyncio.Task[object]] = set()
+
+
+def remember_tasks() -> None:
+    """Whatever runs now is another test's: a session's gateway has a bus, too."""
+    _before.clear()
+    _before.update(asyncio.all_tasks())

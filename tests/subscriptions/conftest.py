@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.subscriptions.brokers import Broker, Buses, Memory, Valkey
+from tests.subscriptions.brokers import Broker, Buses, Memory, Valkey, remember_tasks
+
+
+@pytest.fixture(autouse=True)
+async def _tasks_of_others() -> None:
+    remember_tasks()
 
 
 @pytest.fixture(params=["memory", "valkey"])

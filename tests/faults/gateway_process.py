@@ -16,7 +16,9 @@ import httpx
 
 from gateway.demo import DemoFile, read_demo
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from gateway.embedded.process import tied_command
 from gateway.servers import in_database
+from gateway.settings import PREFIX
 from models.database import role_url
 from models.roles import APP
 
@@ -40,9 +42,10 @@ async def gateway_process(
 ) -> AsyncIterator[GatewayProcess]:
     """A gateway that is ready; ended with SIGTERM, which must end it well."""
     port = _free_port()
-    command = [sys.executable, "-m", "gateway", "serve", "--demo", "--data-dir", str(data_dir), "--port", str(port)]
+    serve = [sys.executable, "-m", "gateway", "serve", "--demo", "--data-dir", str(data_dir), "--port", str(port)]
+    command = tied_command(serve, signal.SIGTERM)
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         "SIGNALBOX_DATABASE_URL": role_url(in_database(postgres.url), APP),
         "SIGNALBOX_REDIS_URL": valkey.url,
     }

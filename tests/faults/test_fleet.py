@@ -149,8 +149,8 @@ async def _show(house: House, scale: Scale) -> None:
         SHOW,
         n=len(report.silences),
         figure=f"{scale.agents} agents, {report.beats:,} beats, no error, "
-        f"slowest answer {report.slowest_seconds:.1f} s; {len(report.silences)} silences, {len(report.silences)} offline events, the latest {latest:.1f} s after its "
-        f"last beat (TTL {scale.ttl_seconds} s); "
+        f"slowest answer {report.slowest_seconds:.1f} s; {len(report.silences)} silences and as many offline events, "
+        f"the latest {latest:.1f} s after the last beat (TTL {scale.ttl_seconds} s); "
         f"{a_second:.1f} statements/s for beats ({_shown(statements, scale.seconds)})",
     )
 

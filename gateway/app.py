@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
@@ -17,7 +19,7 @@ from gateway.metrics import observed
 from gateway.operations import GatewayOperations
 from gateway.runtime import running_services
 from gateway.settings import Settings
-from gateway.transports.endpoint import GraphQLEndpoint
+from gateway.transports.endpoint import PATH, GraphQLEndpoint
 from gateway.transports.options import TransportOptions
 from gateway.watchman import Watchman
 from gateway.worker import Worker
@@ -47,7 +49,22 @@ def _own_origins(settings: Settings) -> set[str]:
     return {f"http://{host}:{settings.port}" for host in hosts}
 
 
-def create_app(settings: Settings) -> Starlette:
+class GatewayApp(Starlette):
+    """Starlette, but for sockets: layers that a socket's task stands in for its whole life cost it 3 KB."""
+
+    def __init__(self, endpoint: GraphQLEndpoint, **options: Any) -> None:
+        super().__init__(**options)
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "websocket" and scope["path"] == PATH:
+            await self.endpoint.websocket(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> GatewayApp:
     """The application. Its lifespan starts the services, and a worker where the settings say so."""
     options = transport_options(settings)
     operations = GatewayOperations(core(build()), anonymous_introspection=settings.is_demo)
@@ -77,7 +94,8 @@ def create_app(settings: Settings) -> Starlette:
     async def heartbeats(request: Request) -> Response:
         return await heartbeats_endpoint(request.app.state.services)(request)
 
-    app = Starlette(
+    return GatewayApp(
+        endpoint,
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
@@ -87,11 +105,9 @@ def create_app(settings: Settings) -> Starlette:
             Route("/metrics", metrics),
         ],
     )
-    app.state.endpoint = endpoint
-    return app
 
 
-async def drain(app: Starlette) -> None:
+async def drain(app: GatewayApp) -> None:
     """Stop being ready and end the streams over ten seconds; clients resume elsewhere."""
     app.state.draining = True
-    await app.state.endpoint.drain(spread=DRAIN_SECONDS)
+    await app.endpoint.drain(spread=DRAIN_SECONDS)

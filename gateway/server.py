@@ -11,9 +11,8 @@ from typing import Any
 
 import uvicorn
 from rich.console import Console
-from starlette.applications import Starlette
 
-from gateway.app import create_app, drain, transport_options
+from gateway.app import GatewayApp, create_app, drain, transport_options
 from gateway.servers import ServerError, one_line
 from gateway.settings import Settings
 from gateway.transports.server_protocols import server_options
@@ -83,9 +82,9 @@ def serve_until_signal(settings: Settings, listener: socket.socket) -> None:
     GatewayServer(uvicorn.Config(create_app(settings), **options)).run(sockets=[listener])
 
 
-def application_of(loaded: Any) -> Starlette | None:
+def application_of(loaded: Any) -> GatewayApp | None:
     """Our application under whatever uvicorn wrapped it in."""
-    while loaded is not None and not isinstance(loaded, Starlette):
+    while loaded is not None and not isinstance(loaded, GatewayApp):
         loaded = getattr(loaded, "app", None)
     return loaded
 

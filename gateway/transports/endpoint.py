@@ -27,12 +27,12 @@ class GraphQLEndpoint:
         self._options = options
         self._page = GraphiQLPage() if options.graphiql else None
         self._http = HttpEndpoint(operations, options, self.connections, seats, self._page)
-        self._websocket = WebSocketEndpoint(operations, options, self.connections, seats)
+        self.websocket = WebSocketEndpoint(operations, options, self.connections, seats)
 
     def routes(self) -> list[BaseRoute]:
         """For a Starlette application; middleware that buffers responses must not lie around them."""
         return [
-            WebSocketRoute(PATH, self._websocket),
+            WebSocketRoute(PATH, self.websocket),
             Route(PATH, self._http, middleware=[self._cross_origin()]),
             *(self._page.routes() if self._page else ()),
         ]

@@ -28,6 +28,8 @@ from subscriptions.shared_reads import SharedReads
 RING_EVENTS: Final = 4096
 RING_BYTES: Final = 4_000_000
 BATCH: Final = 200
+READ: Final = 1000
+"""Events of one statement of the reader: a large commit must not be many statements."""
 SWEEP_SECONDS: Final = 0.5
 EPOCH_SECONDS: Final = 1.0
 CATCH_UPS: Final = 4
@@ -106,8 +108,12 @@ class Tail:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                while events := await read_after(self._database, self.tenant_id, self.head):
+                is_full = True
+                while is_full:
+                    events = await read_after(self._database, self.tenant_id, self.head, READ)
                     self._take(events)
+                    # What was committed since this read wakes us again.
+                    is_full = len(events) == READ
             except Unavailable:
                 # The sweep wakes us again; a database that is away must not end the reader.
                 _log.warning("tail of a tenant could not be read; the sweep will try again")
@@ -116,6 +122,8 @@ class Tail:
                 _log.exception("tail of a tenant broke; the sweep will try again")
 
     def _take(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
         for event in events:
             self._ring.append(event)
             self._sizes.append(_size_of(event))
@@ -136,7 +144,6 @@ class Tails:
         self._bus = bus
         self._sweep_seconds = sweep_seconds
         self._tails: dict[UUID, Tail] = {}
-        self._opening: dict[UUID, asyncio.Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._epoch: bytes | None = None
         self._epoch_at = -EPOCH_SECONDS
@@ -221,14 +228,15 @@ class Tails:
     @asynccontextmanager
     async def follow(self, tenant_id: UUID) -> AsyncIterator[Tail]:
         """The tenant's tail while the block lasts. Raises Unavailable."""
-        lock = self._opening.setdefault(tenant_id, asyncio.Lock())
-        async with lock:
+        tail = self._tails.get(tenant_id)
+        if tail is None:
+            _, head = await self.bounds(tenant_id)
+            # Somebody may have made it meanwhile; from here to the count nobody can come between.
             tail = self._tails.get(tenant_id)
             if tail is None:
-                _, head = await self.bounds(tenant_id)
                 tail = self._tails[tenant_id] = Tail(self._database, tenant_id, head, self._catch_ups)
                 tail.start()
-            tail.followers += 1
+        tail.followers += 1
         tail.wake()
         try:
             yield tail
@@ -237,7 +245,6 @@ class Tails:
             if tail.followers == 0:
                 if self._tails.get(tenant_id) is tail:
                     del self._tails[tenant_id]
-                    self._opening.pop(tenant_id, None)
                 await tail.stop()
 
     async def _listen(self) -> None:
@@ -284,8 +291,8 @@ def _size_of(event: Event) -> int:
     return len(orjson.dumps((event.before, event.after, event.payload))) + _ENVELOPE_BYTES
 
 
-async def read_after(database: Database, tenant_id: UUID, seq: int) -> list[Event]:
-    """Up to 200 events behind ``seq`` in order, in one statement. Raises Unavailable."""
-    statement = select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(BATCH)
+async def read_after(database: Database, tenant_id: UUID, seq: int, limit: int = BATCH) -> list[Event]:
+    """Up to ``limit`` events behind ``seq`` in order, in one statement. Raises Unavailable."""
+    statement = select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(limit)
     async with database.session(tenant_id) as session:
         return list(await session.scalars(statement))

@@ -191,6 +191,9 @@ class _Group:
                         return
                     if await _patiently(self._answer, events):
                         silent_until = now() + self._checkpoint_seconds
+                    if not self._members:
+                        self._disband()
+                        return
 
     async def _answer(self, events: Sequence[Event]) -> bool:
         """Whether there was something to say."""

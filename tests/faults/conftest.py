@@ -11,7 +11,7 @@ import pytest
 from tests.faults.stage import Stage, staged
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def house() -> AsyncIterator[Stage]:
     """PostgreSQL, Valkey and two gateways."""
     with TemporaryDirectory(prefix="sbf-") as folder:

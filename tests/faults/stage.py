@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import socket
@@ -36,6 +37,7 @@ REPOSITORY = Path(__file__).parents[2]
 BYTECODE = REPOSITORY / ".signalbox" / "bytecode"
 """Kept between runs: a gateway that is killed must come back as fast as an installed one, which compiles nothing."""
 _NOT_HANDED_DOWN = (configuration.PREFIX, "PYTHONDONTWRITEBYTECODE")
+_SIGNS_OF_A_DEFECT = ("Traceback", "never retrieved", "_failed", "was destroyed but", "broke;")
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 MANY = "5000"
@@ -116,10 +118,10 @@ class GatewayProcess:
         self._read_from = self.log.stat().st_size if self.log.exists() else 0
 
     def defects(self) -> list[str]:
-        """Lines of its log that speak of a bug rather than of trouble."""
-        signs = ("Traceback", "never retrieved", "_failed", "was destroyed but", "broke;", "INTERNAL")
-        lines = self.log.read_bytes()[self._read_from :].decode(errors="replace").splitlines()
-        return [line for line in lines if any(sign in line for sign in signs)]
+        """Passages of its log that speak of a bug rather than of trouble."""
+        said = self.log.read_bytes()[self._read_from :].decode(errors="replace")
+        found = re.search("|".join(_SIGNS_OF_A_DEFECT), said)
+        return [] if found is None else [said[max(0, found.start() - 300) : found.start() + 5000]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,10 @@ class Stage:
         _, key = await self.services.accounts.create_api_key(call, name="faults", scopes=scopes)
         return Guest(tenant_id, key, call)
 
+    async def head(self, tenant_id: UUID) -> int:
+        """The last committed seq; a new tenant's log begins with its key."""
+        return (await self.services.tails.bounds(tenant_id))[1]
+
     async def log(self, tenant_id: UUID) -> Sequence[Event]:
         """What was committed, oldest first, as the owner sees it."""
         columns = list(Event.__table__.c)
@@ -177,7 +183,7 @@ class Stage:
 
     def defects(self) -> list[str]:
         """What the gateways' logs complain of."""
-        return [f"{one.name}: {line}" for one in self.gateways for line in one.defects()]
+        return [f"{one.name}: {passage}" for one in self.gateways for passage in one.defects()]
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 import httpx
 
@@ -21,7 +22,7 @@ from tests.faults.stage import Guest
 
 LENGTHS_SECONDS: Final = (0.0, 0.0, 0.002, 0.02, 0.1, 0.4)
 """How long a transaction stays open; drawn anew for each, so that they commit in another order than they began."""
-MOST_CHANGES: Final = 8
+MOST_CHANGES: Final = 12
 ABANDONED: Final = 0.05
 """Share of transactions that are rolled back after all their work."""
 
@@ -60,14 +61,14 @@ class DatabaseWriter:
     committed: int = 0
     rolled_back: int = 0
     failed: int = 0
-    _own: list[Any] = field(default_factory=list)
+    _own: list[UUID] = field(default_factory=list)
     _random: random.Random = field(default_factory=random.Random)
 
     async def run(self) -> None:
         """Write until cancelled."""
         self._random.seed(self.seed)
         while True:
-            changes = self._random.randint(1, MOST_CHANGES)
+            changes = self._random.randint(2, MOST_CHANGES)
             try:
                 await self._transaction(changes)
             except Abandoned:
@@ -79,28 +80,28 @@ class DatabaseWriter:
             await self.pace.spend(changes)
 
     async def _transaction(self, changes: int) -> None:
-        made = []
+        made = [Workspace(id=uuid7(), name=f"place {self.seed}", tier=self._tier()) for _ in range(changes - 1)]
         async with self.guest.call.work() as work:
-            for _ in range(changes):
-                made += await self._change(work)
+            for workspace in made:
+                work.add(workspace)
             await work.session.flush()
+            for workspace in made:
+                record(work, workspace, "workspace.created", None)
+            if self._own:
+                await self._change_one(work)
             await asyncio.sleep(self._random.choice(LENGTHS_SECONDS))
             if self._random.random() < ABANDONED:
                 raise Abandoned
-        self._own = (self._own + made)[-20:]
+        self._own = [*self._own, *(one.id for one in made)][-20:]
 
-    async def _change(self, work: UnitOfWork) -> list[Any]:
-        if not self._own or self._random.random() < 0.4:
-            workspace = Workspace(id=uuid7(), name=f"place {self.seed}", tier=self._random.randint(1, 4))
-            work.add(workspace)
-            await work.session.flush()
-            record(work, workspace, "workspace.created", None)
-            return [workspace.id]
+    async def _change_one(self, work: UnitOfWork) -> None:
         workspace = await work.locked(Workspace, self._random.choice(self._own))
         before = workspace.facets()
         workspace.tier = workspace.tier % 4 + 1
         record(work, workspace, "workspace.updated", before, payload={"changed": ["tier"]})
-        return []
+
+    def _tier(self) -> int:
+        return self._random.randint(1, 4)
 
 
 @dataclass(slots=True)

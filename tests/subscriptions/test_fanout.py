@@ -137,7 +137,7 @@ async def test_an_event_that_leaves_the_filter_says_so(audience: Audience) -> No
 
 
 async def test_large_answers_leave_in_parts_and_are_made_once(audience: Audience) -> None:
-    audience.answers.size = 10_000
+    audience.answers.size = 9_000
     readers = [await audience.joined(audience.question()) for _ in range(5)]
     last = await audience.commit(*[1] * 600)
     for reader in readers:

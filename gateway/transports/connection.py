@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -62,8 +61,8 @@ class Connection:
         self._principal: Principal | None = None
         self._goodbye: tuple[CloseCode, str] | None = None
         # What is held for the connection's whole life: its place among the open ones and its principal's seat.
-        self._held = ExitStack()
-        self._held.enter_context(connections.holding(self, "socket"))
+        self._connections = connections
+        self._seated: Principal | None = None
         self._reading = asyncio.timeout(None)
         self._authentication: asyncio.Task[None] | None = None
         self._credentials = SocketCredentials(scope, operations, options.authenticate_timeout)
@@ -85,7 +84,7 @@ class Connection:
 
     async def run(self) -> None:
         """Returns when the connection is over and everything it owned is gone."""
-        with self._held:
+        with self._connections.holding(self, "socket"):
             try:
                 async with self._reading:
                     self._deadline.set(self._options.init_timeout, self._on_init_timeout)
@@ -94,7 +93,11 @@ class Connection:
                 if not self._reading.expired():
                     raise
             finally:
-                await self._finish()
+                try:
+                    await self._finish()
+                finally:
+                    if self._seated is not None:
+                        self._seats.give_back(self._seated)
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Ends the connection with a close frame, after what is already queued. The first call decides the code."""
@@ -179,7 +182,8 @@ class Connection:
     async def _authenticate(self, payload: dict[str, Any]) -> None:
         try:
             principal = await self._credentials.admit(payload)
-            self._held.enter_context(self._seats.taken(principal))
+            self._seats.take(principal)
+            self._seated = principal
         except Refused as refused:
             self._refuse(refused)
         except messages.BadMessage as error:
@@ -241,9 +245,10 @@ class Connection:
         self._state = State.ENDING
         self._deadline.stop()
         self._liveness.stop()
-        if self._authentication is not None:
-            self._authentication.cancel()
-            await asyncio.wait({self._authentication}, timeout=self._options.cleanup_timeout)
+        authentication = self._authentication
+        if authentication is not None:
+            authentication.cancel()
+            await asyncio.wait({authentication}, timeout=self._options.cleanup_timeout)
         if self._goodbye is not None:
             await self._say_goodbye(*self._goodbye)
         await self._outbox.discard()

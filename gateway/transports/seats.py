@@ -21,21 +21,29 @@ class Seats:
     @contextmanager
     def taken(self, principal: Principal) -> Iterator[None]:
         """Holds a seat for as long as the block runs. Raises ``LimitExceeded`` when there is none."""
-        holder = (principal.tenant_id, principal.key)
-        tenant = principal.tenant_id
+        self.take(principal)
+        try:
+            yield
+        finally:
+            self.give_back(principal)
+
+    def take(self, principal: Principal) -> None:
+        """Takes a seat, to be given back once. Raises ``LimitExceeded`` when there is none."""
+        holder, tenant = _holders(principal)
         if (
             self._taken[holder] >= self._options.connections_per_user
             or self._taken[tenant] >= self._options.connections_per_tenant
         ):
             raise LimitExceeded("Too many connections are open.", retryable=True)
         self._taken.update((holder, tenant))
-        try:
-            yield
-        finally:
-            self._give_back(holder)
-            self._give_back(tenant)
 
-    def _give_back(self, key: Hashable) -> None:
-        self._taken[key] -= 1
-        if not self._taken[key]:
-            del self._taken[key]
+    def give_back(self, principal: Principal) -> None:
+        """Frees the seat that this principal took."""
+        for key in _holders(principal):
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+
+
+def _holders(principal: Principal) -> tuple[Hashable, Hashable]:
+    return (principal.tenant_id, principal.key), principal.tenant_id

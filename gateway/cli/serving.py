@@ -16,6 +16,7 @@ from rich.console import Console
 
 from gateway import settings as configuration
 from gateway.demo import seed
+from gateway.embedded.process import tied_command
 from gateway.logs import configure
 from gateway.processes import Processes
 from gateway.runtime import running_services
@@ -63,7 +64,9 @@ def serve(
 @contextlib.contextmanager
 def _fleet(settings: Settings, agents: int) -> Any:
     command = [sys.executable, "-m", "gateway", "simulate", "--agents", str(agents), "--quiet"]
-    process = subprocess.Popen([*command, "--data-dir", str(settings.data_dir)])  # noqa: S603 - our own command
+    # Tied to us: `kill -9` of the gateway must not leave a fleet that knocks at a closed door.
+    tied = tied_command([*command, "--data-dir", str(settings.data_dir)], signal.SIGTERM)
+    process = subprocess.Popen(tied)  # noqa: S603 - our own command
     try:
         yield
     finally:

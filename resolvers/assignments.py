@@ -43,9 +43,7 @@ async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replac
         await work.session.flush()
         agent.workspace_id = workspace_id
         work.add(AgentAssignment(workspace_id=workspace_id, agent_id=agent_id, model=agent.model))
-        record(
-            work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id
-        )
+        record(work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id)
     return workspace
 
 

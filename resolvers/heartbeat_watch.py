@@ -24,9 +24,7 @@ def watch_heartbeats(
     if workspace_ids is not None and len(workspace_ids) > MAX_WORKSPACES:
         raise BadRequest(f"Ask for at most {MAX_WORKSPACES} workspaces, or for all.")
     if not MIN_INTERVAL_MILLISECONDS <= min_interval_milliseconds <= MAX_INTERVAL_MILLISECONDS:
-        raise BadRequest(
-            f"An interval is {MIN_INTERVAL_MILLISECONDS} to {MAX_INTERVAL_MILLISECONDS} milliseconds."
-        )
+        raise BadRequest(f"An interval is {MIN_INTERVAL_MILLISECONDS} to {MAX_INTERVAL_MILLISECONDS} milliseconds.")
     return _beats(call, workspace_ids, min_interval_milliseconds / 1000)
 
 

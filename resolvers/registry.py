@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
@@ -51,13 +50,6 @@ class Registered:
     workspace: Workspace
     token: str | None
     lease_epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """The workspaces that were removed, the asked one first."""
-
-    removed: Sequence[Workspace]
 
 
 def record(
@@ -143,9 +135,7 @@ async def change_workspace_state(
     return workspace
 
 
-async def register_workspace(
-    call: Call, *, id: UUID, url: str | None = None, agent_card: Any = None
-) -> Registered:
+async def register_workspace(call: Call, *, id: UUID, url: str | None = None, agent_card: Any = None) -> Registered:
     """Take a runtime in and fence the one before it; the first time, hand out the machine token. Commits.
 
     A workspace's token registers its own workspace only: any other id is NOT_FOUND, like one that never was.
@@ -226,8 +216,8 @@ async def move_workspace(
     return workspace
 
 
-async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = False) -> Removed:
-    """End a workspace, its assignments and tokens; with its descendants where asked for. Commits.
+async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = False) -> list[Workspace]:
+    """End a workspace, its assignments and tokens; with its descendants where asked for. Parents first. Commits.
 
     Raises NOT_FOUND, and CONFLICT when it has children and ``include_descendants`` is false.
     """
@@ -246,11 +236,9 @@ async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = 
         for row in rows:
             before = row.facets()
             row.remove()
-            record(
-                work, row, "workspace.removed", before, structure="WORKSPACE_REMOVED", topic=EventTopic.STRUCTURE
-            )
+            record(work, row, "workspace.removed", before, structure="WORKSPACE_REMOVED", topic=EventTopic.STRUCTURE)
         await _end_of(work, ids)
-    return Removed(rows)
+    return rows
 
 
 async def _end_of(work: UnitOfWork, ids: list[UUID]) -> None:

@@ -90,10 +90,11 @@ def command(
 
 def _refused(fields: list[str], refusal: Refusal) -> Answer:
     answer = Answer(fields, None, [refusal])
-    if refusal.current is not None:
-        setattr(answer, fields[0], refusal.current)
-    elif fields == ["removed"]:
+    if fields == ["removed"]:
+        # A list of what was done has no place for what stands as it was.
         answer.removed = []  # type: ignore[attr-defined]
+    elif refusal.current is not None:
+        setattr(answer, fields[0], refusal.current)
     return answer
 
 

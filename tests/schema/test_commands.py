@@ -91,6 +91,27 @@ async def test_a_conflict_shows_the_object_as_it_stands(gateway: Gateway, tenant
     assert answer["workspace"] == {"id": place, "name": "Sales", "role": None, "url": None, "version": 2}
 
 
+async def test_a_removal_answers_with_all_that_it_removed_parents_first(gateway: Gateway, tenants: Tenants) -> None:
+    who = somebody(tenants)
+    root = (await created(gateway, who, name="Root"))["workspace"]["id"]
+    child = (await created(gateway, who, name="Child", parentId=root))["workspace"]["id"]
+    document = """mutation($input: RemoveWorkspaceInput!) { removeWorkspace(input: $input) {
+      removed { id status } userErrors { code field } } }"""
+    refused = await gateway.data(who, document, input={"id": root})
+    assert refused["removeWorkspace"] == {
+        "removed": [],
+        "userErrors": [{"code": "CONFLICT", "field": ["input", "includeDescendants"]}],
+    }
+    done = await gateway.data(who, document, input={"id": root, "includeDescendants": True})
+    assert done["removeWorkspace"] == {
+        "removed": [{"id": root, "status": "REMOVED"}, {"id": child, "status": "REMOVED"}],
+        "userErrors": [],
+    }
+    for id, code in ((root, "ILLEGAL_TRANSITION"), (encode("workspace", uuid7()), "NOT_FOUND")):
+        again = await gateway.data(who, document, input={"id": id})
+        assert again["removeWorkspace"] == {"removed": [], "userErrors": [{"code": code, "field": ["input", "id"]}]}
+
+
 async def test_in_an_update_absent_stays_and_null_clears(gateway: Gateway, tenants: Tenants) -> None:
     who = somebody(tenants)
     place = (await created(gateway, who, role="Marketing"))["workspace"]["id"]

@@ -62,7 +62,9 @@ async def test_every_id_that_is_not_mine_gets_the_same_answer(gateway: Gateway, 
             "leaseEpoch": None,
             "userErrors": [{"code": "NOT_FOUND", "field": ["input", "id"]}],
         }
-        assert await gateway.data(who, "query($id: ID!) { workspace(id: $id) { id } node(id: $id) { id } }", id=one) == {
+        assert await gateway.data(
+            who, "query($id: ID!) { workspace(id: $id) { id } node(id: $id) { id } }", id=one
+        ) == {
             "workspace": None,
             "node": None,
         }

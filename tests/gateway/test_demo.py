@@ -259,12 +259,23 @@ async def test_a_start_after_a_day_brings_the_living_back(demo: Services, url: s
     assert statuses["Backend"] is WorkspaceStatus.OFFLINE
 
 
-async def test_the_same_seed_makes_the_same_data(postgres: EmbeddedPostgres, picture: list[Any]) -> None:
+async def test_the_same_seed_makes_the_same_data_even_when_the_first_start_was_cut_off(
+    postgres: EmbeddedPostgres, picture: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = await new_database(postgres.url, "demo_again")
     with TemporaryDirectory() as folder:
         async with house(url) as services:
+            with monkeypatch.context() as patch:
+                patch.setattr("gateway.demo.seeding.bygone_keys", _cut_off)
+                with pytest.raises(InterruptedError):
+                    await seed(services, Path(folder), URL)
+            assert await _all(url, select(Workspace.id)) == []
             await seed(services, Path(folder), URL)
     assert await _picture(url) == picture
+
+
+async def _cut_off(_: Any) -> None:
+    raise InterruptedError
 
 
 async def test_a_folder_that_cannot_be_written_is_one_line(demo: Services, folder: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models.database import Database
 
@@ -54,3 +55,12 @@ async def read_epoch(database: Database) -> bytes:
     """The epoch as it is now. Raises Unavailable."""
     async with database.connection(database.tail) as connection:
         return epoch_of(await connection.scalar(text(f"SELECT {IDENTITY}")))
+
+
+async def renew_epoch(owner: AsyncEngine) -> None:
+    """Give the database a new epoch, so that every cursor there is names another one; ``owner`` is the owner's engine.
+
+    Commits. Gateways read the epoch again within a second.
+    """
+    async with owner.begin() as connection:
+        await connection.execute(text("UPDATE stream_epoch SET marker = gen_random_uuid()::text"))

@@ -6,10 +6,11 @@ import sys
 
 import typer
 
-from gateway.cli import administration, schema, serving
+from gateway.cli import administration, fleet, schema, serving, streams
 from gateway.embedded import EmbeddedServerError
 from gateway.servers import ServerError
 from gateway.settings import SettingsError
+from gateway.watch import WatchError
 from models.errors import Refusal, RequestError
 
 app = typer.Typer(
@@ -22,12 +23,14 @@ app = typer.Typer(
 serving.register(app)
 administration.register(app)
 schema.register(app)
+fleet.register(app)
+streams.register(app)
 
 
 def main() -> None:
     """Run a command; whatever a user can mend is one line on stderr and exit status 1."""
     try:
         app()
-    except (SettingsError, ServerError, EmbeddedServerError, Refusal, RequestError) as error:
+    except (SettingsError, ServerError, EmbeddedServerError, WatchError, Refusal, RequestError) as error:
         print(f"signalbox: {error}", file=sys.stderr)  # noqa: T201 - this is the command's answer
         sys.exit(1)

@@ -1,0 +1,99 @@
+"""This module is where each stream that can be followed has its document, and its items become lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Item = Mapping[str, Any]
+
+_PLACES: Final = "__typename ... on StreamItem { cursor } ... on StreamReady { recovered }"
+
+_ACTIVITY: Final = f"""
+subscription Watch($after: EventCursor, $filter: ActivityFilter) {{
+  stream: activityFeed(after: $after, filter: $filter) {{
+    {_PLACES}
+    ... on ActivityItem {{ event {{ occurredAt topic kind entityId payload actor {{
+      __typename ... on User {{ displayName }} ... on ApiKey {{ keyName: name }} ... on Workspace {{ name }}
+    }} }} }}
+  }}
+}}
+"""
+_WORKSPACES: Final = f"""
+subscription Watch($after: EventCursor, $filter: WorkspaceFilter) {{
+  stream: workspaceStatus(after: $after, filter: $filter) {{
+    {_PLACES}
+    ... on WorkspaceItem {{ occurredAt kind entityId matchesFilter workspace {{ name status }} }}
+  }}
+}}
+"""
+_HEARTBEATS: Final = """
+subscription Watch($workspaceIds: [ID!], $minIntervalMilliseconds: Int! = 1000) {
+  stream: heartbeats(workspaceIds: $workspaceIds, minIntervalMilliseconds: $minIntervalMilliseconds) {
+    workspaceId status receivedAt errorRate activeTasks currentTask
+  }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream that can be followed: ``durable`` ones go on after a cursor; the others begin anew."""
+
+    name: str
+    document: str
+    durable: bool
+    line: Callable[[Item], str]
+
+    def variables(self, after: str | None, filter: Mapping[str, Any]) -> dict[str, Any]:
+        """What the document is asked with; of an ephemeral stream the filter names the arguments themselves."""
+        return {"after": after, "filter": filter or None} if self.durable else dict(filter)
+
+    def items(self, answer: Any) -> Iterator[Item]:
+        """The items of one answer."""
+        yield from answer if isinstance(answer, list) else (answer,)
+
+
+def printable(text: object) -> str:
+    """Text that cannot steer a terminal: names are written by whoever owns the thing."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+
+
+def _columns(*values: object) -> str:
+    return "  ".join(printable(value) for value in values if value not in (None, ""))
+
+
+def _actor(actor: Item | None) -> str:
+    if actor is None:
+        return ""
+    name = actor.get("displayName") or actor.get("keyName") or actor.get("name")
+    return f"by {name}"
+
+
+def _activity(item: Item) -> str:
+    event = item["event"]
+    payload = json.dumps(event["payload"], ensure_ascii=False) if event["payload"] else ""
+    return _columns(event["occurredAt"], event["kind"], event["entityId"], _actor(event["actor"]), payload)
+
+
+def _workspace(item: Item) -> str:
+    workspace = item["workspace"] or {}
+    left = "" if item["matchesFilter"] else "(left the filter)"
+    return _columns(
+        item["occurredAt"], item["kind"], item["entityId"], workspace.get("status"), workspace.get("name"), left
+    )
+
+
+def _heartbeat(beat: Item) -> str:
+    errors = f"errors {beat['errorRate']:.0%}" if beat["errorRate"] else ""
+    tasks = f"tasks {beat['activeTasks']}" if beat["activeTasks"] else ""
+    return _columns(beat["receivedAt"], beat["workspaceId"], beat["status"], tasks, errors, beat["currentTask"])
+
+
+STREAMS: Final[Mapping[str, Stream]] = {
+    "activityFeed": Stream("activityFeed", _ACTIVITY, True, _activity),
+    "workspaceStatus": Stream("workspaceStatus", _WORKSPACES, True, _workspace),
+    "heartbeats": Stream("heartbeats", _HEARTBEATS, False, _heartbeat),
+}

@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import Unavailable
 from models.roles import APP, INGEST, PLATFORM, TAIL
+from models.turns import Turns
 
 _BIND = text("SELECT set_config('app.tenant_id', :tenant, true)")
 
@@ -89,6 +90,8 @@ class Database:
 
     def __init__(self, urls: DatabaseUrls, pool: PoolOptions) -> None:
         small = PoolOptions(size=2, wait_seconds=pool.wait_seconds, pgbouncer=pool.pgbouncer)
+        # Half: whatever one tenant does, the others have the rest.
+        self.turns = Turns(max(1, pool.size // 2), pool.wait_seconds)
         self.app = make_engine(urls.app, pool)
         self.platform = make_engine(urls.platform, small)
         self.ingest = make_engine(urls.ingest, small, isolation_level="AUTOCOMMIT")

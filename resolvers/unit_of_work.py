@@ -102,7 +102,7 @@ async def unit_of_work(
     ``claim`` is taken first, inside the transaction, and keeps the id of the first recorded change's entity.
     """
     seq: int | None = None
-    async with database.session(tenant_id) as session:
+    async with database.turns.taken(tenant_id), database.session(tenant_id) as session:
         work = UnitOfWork(session, clock())
         if claim is not None:
             await claim.take(work)

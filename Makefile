@@ -77,5 +77,5 @@ requirements: ## Pin the dependencies of pyproject.toml with hashes (UPGRADE=1 t
 
 clean: ## Remove .venv, the demo's data and every cache
 	rm -rf .venv .setup.lock .signalbox .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
-	rm -rf tests/clients/node_modules tests/clients/output
+	rm -rf tests/clients/node_modules tests/clients/output clients/typescript/node_modules clients/typescript/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from gateway.ingest import heartbeats_endpoint
 from gateway.metrics import observed
 from gateway.operations import GatewayOperations
 from gateway.runtime import running_services
+from gateway.seat_ledger import SeatLedger
 from gateway.settings import Settings
 from gateway.transports.endpoint import PATH, GraphQLEndpoint
 from gateway.transports.options import TransportOptions
@@ -81,6 +82,9 @@ def create_app(settings: Settings) -> GatewayApp:
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
             watchman.start()
             stack.push_async_callback(watchman.stop)
+            ledger = SeatLedger(services.bus, endpoint.seats)
+            ledger.start()
+            stack.push_async_callback(ledger.stop)
             if settings.worker:
                 worker = Worker(
                     services,

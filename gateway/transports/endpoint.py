@@ -23,11 +23,11 @@ class GraphQLEndpoint:
 
     def __init__(self, operations: Operations, options: TransportOptions) -> None:
         self.connections = OpenConnections()
-        seats = Seats(options)
+        self.seats = Seats(options)
         self._options = options
         self._page = GraphiQLPage() if options.graphiql else None
-        self._http = HttpEndpoint(operations, options, self.connections, seats, self._page)
-        self.websocket = WebSocketEndpoint(operations, options, self.connections, seats)
+        self._http = HttpEndpoint(operations, options, self.connections, self.seats, self._page)
+        self.websocket = WebSocketEndpoint(operations, options, self.connections, self.seats)
 
     def routes(self) -> list[BaseRoute]:
         """For a Starlette application; middleware that buffers responses must not lie around them."""

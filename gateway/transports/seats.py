@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gateway.transports.options import TransportOptions
@@ -12,11 +12,19 @@ from resolvers.principal import Principal
 
 
 class Seats:
-    """This process's sockets and HTTP streams, by who holds them."""
+    """This process's sockets and HTTP streams, by who holds them.
+
+    ``elsewhere`` says how many a holder has at other processes; none until somebody knows.
+    """
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
         self._taken: Counter[Hashable] = Counter()
+        self.elsewhere: Callable[[Hashable], int] = lambda _: 0
+
+    def counts(self) -> Mapping[Hashable, int]:
+        """How many each user and each tenant holds here."""
+        return self._taken
 
     @contextmanager
     def taken(self, principal: Principal) -> Iterator[None]:
@@ -31,8 +39,8 @@ class Seats:
         """Takes a seat, to be given back once. Raises ``LimitExceeded`` when there is none."""
         holder, tenant = _holders(principal)
         if (
-            self._taken[holder] >= self._options.connections_per_user
-            or self._taken[tenant] >= self._options.connections_per_tenant
+            self._taken[holder] + self.elsewhere(holder) >= self._options.connections_per_user
+            or self._taken[tenant] + self.elsewhere(tenant) >= self._options.connections_per_tenant
         ):
             raise LimitExceeded("Too many connections are open.", retryable=True)
         self._taken.update((holder, tenant))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,8 @@ from gateway.settings import Settings
 from gateway.transports.server_protocols import server_options
 
 SHUTDOWN_SECONDS = 15
+_LAST_STEPS_SECONDS = 2
+"""For what uvicorn cancels in the end, and for the services' own stops."""
 
 
 @contextmanager
@@ -56,7 +59,8 @@ class GatewayServer(uvicorn.Server):
         gc.set_threshold(50_000, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse newcomers, drain, then uvicorn's own end."""
+        """Refuse newcomers, drain, then uvicorn's own end in what is left of the time."""
+        deadline = time.monotonic() + SHUTDOWN_SECONDS - _LAST_STEPS_SECONDS
         for server in self.servers:
             server.close()
         for one in sockets or []:
@@ -64,6 +68,8 @@ class GatewayServer(uvicorn.Server):
         application = application_of(self.config.loaded_app)
         if application is not None:
             await drain(application)
+        # A client that does not read holds its stream up to the send deadline: it must not hold up the end.
+        self.config.timeout_graceful_shutdown = max(1, int(deadline - time.monotonic()))
         await super().shutdown(sockets)
 
 
@@ -76,7 +82,6 @@ def serve_until_signal(settings: Settings, listener: socket.socket) -> None:
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        "timeout_graceful_shutdown": SHUTDOWN_SECONDS - 3,
         "backlog": 2048,
     }
     GatewayServer(uvicorn.Config(create_app(settings), **options)).run(sockets=[listener])

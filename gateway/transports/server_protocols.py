@@ -22,6 +22,7 @@ from gateway.transports.options import TransportOptions
 EXTENSION = "signalbox.transport"
 WRITE_BUFFER_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 64 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -37,11 +38,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
-        # Small buffers, so that a reader that has stopped shows soon and costs little.
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        _narrow(self.transport)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -70,12 +67,31 @@ def server_options(options: TransportOptions) -> dict[str, Any]:
     }
 
 
+def narrow(scope: Scope) -> None:
+    """Small buffers for a response that lasts; one that ends soon is better off with the kernel's large ones."""
+    transport: Transport | None = scope.get("extensions", {}).get(EXTENSION, {}).get("transport")
+    if transport is not None:
+        _narrow(transport)
+
+
+def _narrow(transport: Transport) -> None:
+    # So that a reader that has stopped shows soon and costs little: the kernel would take megabytes for it.
+    transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+
+
 def abort(scope: Scope) -> bool:
     """Drops the connection at once; False under a server that does not hand out its transport."""
     # Not isinstance: uvloop's transports are no subclass of asyncio's.
     transport: Transport | None = scope.get("extensions", {}).get(EXTENSION, {}).get("transport")
     if transport is None:
         return False
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        # Reset, not closed: else the kernel keeps what was not read, for minutes, for a reader that does not read.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
     return True
 

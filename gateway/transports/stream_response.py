@@ -102,6 +102,7 @@ class StreamResponse:
             HEADER: self._request_id,
         }
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        server_protocols.narrow(self._scope)
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
         outbox.offer(self._framing.opening)
         self._beat(outbox)

@@ -163,6 +163,10 @@ class Follower:
         """Begin in the past; before ``start``."""
         self._after = cursor
 
+    def go_on_at(self, *urls: str) -> None:
+        """Connect to these from the next time on."""
+        self._urls = urls
+
     async def stop(self) -> None:
         """End it."""
         if self._task is not None:

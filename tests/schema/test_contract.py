@@ -26,6 +26,7 @@ from graphql import (
 
 from gateway.cli.schema import FILE
 from schema.build import build
+from tests.report import record
 
 CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 
@@ -157,6 +158,8 @@ def test_the_schema_keeps_all_that_the_contract_promises_of_todays_domains(
     contract: GraphQLSchema, exported: GraphQLSchema
 ) -> None:
     assert list(breaches(contract, exported)) == []
+    kept = _named(contract) & _named(exported)
+    record(2, "the contract's names that belong to today's domains", len(kept), "0 breaches")
 
 
 @pytest.mark.parametrize("domain", TO_COME)

@@ -11,6 +11,7 @@ from models import Role
 from models.database import Database
 from models.ids import encode, uuid7
 from tests.conftest import counted
+from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.world import Fleet, Tenants, principal
 
@@ -139,6 +140,7 @@ async def test_a_list_with_parent_agents_and_children_costs_the_same_statements_
     assert len(data["workspaces"]["nodes"]) == count
     # One for the page and one for each of the three relations; a lone row has neither parent nor children.
     assert len(statements) == (4 if count > 1 else 3)
+    record(2, "workspaces with parent, agents and children", count, f"{len(statements)} statements")
 
 
 async def test_two_moves_at_once_never_close_a_cycle(gateway: Gateway, tenants: Tenants) -> None:

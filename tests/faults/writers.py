@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -155,7 +156,7 @@ async def mutate(client: httpx.AsyncClient, url: str, document: str, given: dict
 
 
 @asynccontextmanager
-async def writing(*writers: DatabaseWriter | ApiWriter) -> AsyncIterator[None]:
+async def writing(*writers: DatabaseWriter | ApiWriter | Churn) -> AsyncIterator[None]:
     """All of them write while the block lasts; one that breaks fails the test."""
     tasks = [asyncio.create_task(one.run(), name=f"writer {one.seed}") for one in writers]
     try:
@@ -181,3 +182,35 @@ async def marked(guest: Guest) -> int:
             return (await guest.call.services.tails.bounds(guest.tenant_id))[1]
         except Unavailable:
             await asyncio.sleep(0.2)
+
+
+@dataclass(slots=True)
+class Churn:
+    """A fixed set of workspaces that change all the time, each change one more version."""
+
+    guest: Guest
+    places: int
+    per_second: float
+    seed: str = "churn"
+    _own: list[UUID] = field(default_factory=list)
+
+    async def begin(self) -> None:
+        """Make them."""
+        async with self.guest.call.work() as work:
+            for number in range(self.places):
+                place = Workspace(id=uuid7(), name=f"place {number}", tier=1)
+                work.add(place)
+                await work.session.flush()
+                record(work, place, "workspace.created", None)
+                self._own.append(place.id)
+
+    async def run(self) -> None:
+        """Change one after another until cancelled."""
+        pace = Pace(self.per_second)
+        for place in itertools.cycle(self._own):
+            async with self.guest.call.work() as work:
+                found = await work.locked(Workspace, place)
+                before = found.facets()
+                found.tier = found.tier % 4 + 1
+                record(work, found, "workspace.updated", before, payload={"changed": ["tier"]})
+            await pace.spend(1)

@@ -84,8 +84,12 @@ class RedisLink(Link):
         self._asked.extend((verb.lower(), channel) for channel in channels)
         if self._is_closed or not self._connection.is_connected:
             raise BrokerError("the connection was lost")  # redis-py would open a new one, silently
-        with broker_errors():
-            await self._connection.send_packed_command(commands, check_health=False)
+        try:
+            with broker_errors():
+                await self._connection.send_packed_command(commands, check_health=False)
+        except AttributeError as error:
+            # redis-py writes in a task of its own, which finds no writer once the reader has given up.
+            raise BrokerError("the connection was lost") from error
 
     def _understand(self, reply: Any) -> Event | None:
         kind = reply[0].decode()

@@ -27,4 +27,6 @@ async def stage(house: Stage) -> AsyncIterator[Stage]:
         gateway.forget_log()
     yield house
     await house.all_ready()
-    assert house.defects() == []
+    defects = house.defects()
+    if defects:
+        pytest.fail("\n\n".join(defects))

@@ -31,6 +31,7 @@ from models import Event, Role, Scope
 from models.database import role_url
 from models.roles import APP, OWNER
 from resolvers.call import Call, Services
+from tests.faults.transports import NO_TLS
 from tests.world import call_of, make_tenant, principal
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ class GatewayProcess:
 
     async def ready(self) -> None:
         """Waits until it answers; one that gave up, because its servers were away, is started again."""
-        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
             while True:
                 if self._process is None or self._process.poll() is not None:
                     self.start()

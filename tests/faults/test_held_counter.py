@@ -19,7 +19,7 @@ from models.ids import encode
 from tests.faults.checker import Audience, check
 from tests.faults.journal import Follower
 from tests.faults.stage import Guest, Stage
-from tests.faults.transports import TRANSPORTS
+from tests.faults.transports import NO_TLS, TRANSPORTS
 from tests.faults.writers import CREATE, mutate
 from tests.report import record
 
@@ -42,7 +42,9 @@ class Bystander:
 
     async def write(self, url: str, enough: asyncio.Event) -> None:
         """Until it is enough; every refusal is a failure."""
-        async with httpx.AsyncClient(headers=_headers(self.guest), timeout=SECONDS, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=_headers(self.guest), timeout=SECONDS, trust_env=False, verify=NO_TLS
+        ) as client:
             while not enough.is_set():
                 done = await mutate(client, url, CREATE, {"name": "life goes on"})
                 self.written_at[done["createWorkspace"]["workspace"]["id"]] = time.monotonic()
@@ -64,7 +66,9 @@ class Blocked:
 
     async def insist(self, url: str, enough: asyncio.Event) -> None:
         """Until it is enough; the last try is waited for."""
-        async with httpx.AsyncClient(headers=_headers(self.guest), timeout=SECONDS, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=_headers(self.guest), timeout=SECONDS, trust_env=False, verify=NO_TLS
+        ) as client:
             while not enough.is_set():
                 started_at = time.monotonic()
                 try:
@@ -164,7 +168,7 @@ async def test_the_application_cannot_hold_a_counter_for_longer_than_ten_seconds
 
 async def _until_free(stage: Stage, guest: Guest) -> float:
     """When the tenant's next mutation went through."""
-    async with httpx.AsyncClient(headers=_headers(guest), timeout=SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(headers=_headers(guest), timeout=SECONDS, trust_env=False, verify=NO_TLS) as client:
         while True:
             try:
                 await mutate(client, stage.gateways[0].url, CREATE, {"name": "at last"})

@@ -16,7 +16,7 @@ from subscriptions.cursor import Cursor
 from tests.faults.checker import Audience, check
 from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import Guest, Stage
-from tests.faults.transports import TRANSPORTS
+from tests.faults.transports import NO_TLS, TRANSPORTS
 from tests.faults.writers import Churn, marked, writing
 from tests.report import record
 
@@ -133,6 +133,6 @@ async def _all_arrive(clients: Sequence[Client], urls: Sequence[str]) -> None:
         async with places:
             await client.arrive(http, urls[number % len(urls)])
 
-    async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as http, asyncio.TaskGroup() as group:
+    async with httpx.AsyncClient(timeout=SECONDS, trust_env=False, verify=NO_TLS) as http, asyncio.TaskGroup() as group:
         for number, client in enumerate(clients):
             group.create_task(arrive(number, client, http), name="arrival")

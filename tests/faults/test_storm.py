@@ -20,6 +20,7 @@ from tests.report import record
 
 SHOW = "Nothing lost, out of order or twice through kills of Valkey, both gateways and PostgreSQL"
 SETTLE_SECONDS = 60.0
+API_EVENTS_PER_SECOND = 3.0
 ALL = Audience(frozenset({"workspaces:read"}))
 LOW = Audience(frozenset({"workspaces:read"}), tiers=frozenset({1, 2}))
 LOW_FILTER = {"filter": {"tier": [1, 2]}}
@@ -100,9 +101,10 @@ async def test_journals_equal_the_log_whatever_fails(stage: Stage, transport: st
     guest = await stage.guest()
     urls = [one.url for one in stage.gateways]
     crowd = Crowd.gather(stage, guest, transport, scale.followers)
-    each = scale.events_per_second / scale.writers
-    by_api = [ApiWriter(guest, urls, Pace(min(each, 4.0)), f"api {number}") for number in range(scale.writers // 4)]
-    direct = [DatabaseWriter(guest, Pace(each), f"{transport} {n}") for n in range(scale.writers - len(by_api))]
+    by_api = [ApiWriter(guest, urls, Pace(API_EVENTS_PER_SECOND), f"api {n}") for n in range(scale.writers // 4)]
+    others = scale.writers - len(by_api)
+    each = (scale.events_per_second - len(by_api) * API_EVENTS_PER_SECOND) / others
+    direct = [DatabaseWriter(guest, Pace(each), f"{transport} {n}") for n in range(others)]
     storm = Storm(stage, scale.faults)
     await crowd.start()
     async with writing(*by_api, *direct), asyncio.TaskGroup() as group:

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.checker import Audience, check
 from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import REPOSITORY, Guest, Stage
-from tests.faults.transports import TRANSPORTS
+from tests.faults.transports import NO_TLS, TRANSPORTS
 from tests.faults.writers import CREATE, mutate
 from tests.report import record
 
@@ -50,7 +50,9 @@ async def followed(stage: Stage, guest: Guest) -> AsyncIterator[list[Follower]]:
 @asynccontextmanager
 async def operator(guest: Guest) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who may change things."""
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {guest.key}"}, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        headers={"authorization": f"Bearer {guest.key}"}, trust_env=False, verify=NO_TLS
+    ) as client:
         yield client
 
 

@@ -20,10 +20,13 @@ from models.ids import encode, uuid7
 from resolvers.registry import record
 from resolvers.unit_of_work import UnitOfWork
 from tests.faults.stage import Guest
+from tests.faults.transports import NO_TLS
 
 LENGTHS_SECONDS: Final = (0.0, 0.0, 0.002, 0.02, 0.1, 0.4)
 """How long a transaction stays open; drawn anew for each, so that they commit in another order than they began."""
 MOST_CHANGES: Final = 12
+MOST_DEBT_SECONDS: Final = 10.0
+"""How much of an outage a writer makes up for afterwards."""
 ABANDONED: Final = 0.05
 """Share of transactions that are rolled back after all their work."""
 
@@ -48,7 +51,7 @@ class Pace:
     async def spend(self, events: int) -> None:
         """Waits until ``events`` more may be made."""
         now = asyncio.get_running_loop().time()
-        self.due_at = max(self.due_at, now - 1.0) + events / self.per_second
+        self.due_at = max(self.due_at, now - MOST_DEBT_SECONDS) + events / self.per_second
         await asyncio.sleep(max(0.0, self.due_at - now))
 
 
@@ -121,7 +124,7 @@ class ApiWriter:
         """Write until cancelled."""
         self._random.seed(self.seed)
         headers = {"authorization": f"Bearer {self.guest.key}"}
-        async with httpx.AsyncClient(headers=headers, timeout=10, trust_env=False) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=10, trust_env=False, verify=NO_TLS) as client:
             number = 0
             while True:
                 number += 1

@@ -127,9 +127,10 @@ async def test_a_token_that_is_not_renewed_closes_with_4403_after_the_grace() ->
 
 async def test_a_ping_with_a_newer_token_keeps_the_socket_and_its_streams() -> None:
     operations = ToyOperations()
-    operations.principals["ada"] = person(expires_in=0.3)
+    # Long enough that a busy machine renews in time, and that the server's first ping comes after the old end.
+    operations.principals["ada"] = person(expires_in=3)
     operations.principals["ada later"] = person(expires_in=3600, like=operations.principals["ada"])
-    async with serving(operations, expiry_grace=0.05, ping_interval=0.5) as served, served.ready_peer() as peer:
+    async with serving(operations, expiry_grace=0.05, ping_interval=3.5) as served, served.ready_peer() as peer:
         await peer.subscribe("1", "subscription { forever }")
         await peer.receive()
         await peer.send(type="ping", payload={"authorization": "Bearer ada later"})

@@ -36,7 +36,7 @@ class State(Enum):
 
 
 class Connection:
-    """One accepted socket. ``run`` reads until someone ends it: ``close`` with a frame, ``_drop`` without a word."""
+    """One accepted socket. ``run`` reads until someone ends it: ``close`` with a frame, ``drop`` without a word."""
 
     def __init__(
         self,
@@ -220,17 +220,17 @@ class Connection:
 
     def _on_silence(self) -> None:
         self._counters.cut_silent += 1
-        self._drop()
+        self.drop()
 
     def _on_lost(self, loss: Loss) -> None:
         if loss is Loss.STUCK:
             self._counters.cut_stuck += 1
-        self._drop()
+        self.drop()
 
     def _refuse(self, refused: Refused) -> None:
         self.close(refused.code, refused.reason)
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         # Nobody would read a close frame.
         self._goodbye = None
         server_protocols.abort(self._scope)

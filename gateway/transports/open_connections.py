@@ -26,6 +26,10 @@ class OpenConnection(Protocol):
         """Starts an orderly end that tells the client to come back."""
         ...
 
+    def drop(self) -> None:
+        """Cuts it off without a word: its client does not read."""
+        ...
+
     def expel(self, failure: Unauthenticated) -> None:
         """Ends it because its credentials are no longer good; ``TokenExpired`` when fresh ones would be."""
         ...
@@ -92,8 +96,8 @@ class OpenConnections:
     async def drain(self, *, spread: float, patience: float = 2.0) -> None:
         """Refuses new connections and ends those there are, evenly over ``spread`` seconds.
 
-        All at once would send every client to the next gateway in the same instant. Returns when all are gone,
-        or ``patience`` seconds after the last one was asked.
+        All at once would send every client to the next gateway in the same instant. Returns when all are gone;
+        what is left ``patience`` seconds after the last one was asked is cut off.
         """
         self._draining = True
         connections = [connection for group in self._open.values() for connection in group]
@@ -102,7 +106,9 @@ class OpenConnections:
             connection.drain()
             if await self._gone_within(pause):
                 return
-        await self._gone_within(patience)
+        if not await self._gone_within(patience):
+            for connection in [connection for group in self._open.values() for connection in group]:
+                connection.drop()
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

@@ -150,6 +150,10 @@ class StreamResponse:
         except TimeoutError:
             self._on_lost(Loss.STUCK)
 
+    def drop(self) -> None:
+        server_protocols.abort(self._scope)
+        self._leave()
+
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             continue
@@ -158,8 +162,9 @@ class StreamResponse:
     def _on_lost(self, loss: Loss) -> None:
         if loss is Loss.STUCK:
             self._connections.counters.cut_stuck += 1
-            server_protocols.abort(self._scope)
-        self._leave()
+            self.drop()
+        else:
+            self._leave()
 
     def _leave(self) -> None:
         self._client_left = True

@@ -34,6 +34,8 @@ class Open:
         """Not asked for here."""
         raise AssertionError
 
+    drop = drain
+
     def expel(self, failure: Unauthenticated) -> None:
         """Note it."""
         self.heard.append(failure)

@@ -16,7 +16,8 @@ from models.database import Database
 from models.errors import RequestError
 
 EVERY: Final = timedelta(minutes=1)
-_COLLECT_SECONDS: Final = 5.0
+# Long, because the keys of a fleet fall due one after the other: a short wait would be a write for every few of them.
+_COLLECT_SECONDS: Final = 20.0
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,18 @@ from uuid import UUID
 from sqlalchemy import Select, and_, func, select
 
 from dataloaders.pages import Listing, Order
-from models import PLATFORM_TENANT_ID, ApiKey, Role, Scope, Session, Tenant, TenantStatus, User, UserStatus
+from models import (
+    PLATFORM_TENANT_ID,
+    ApiKey,
+    CredentialVersion,
+    Role,
+    Scope,
+    Session,
+    Tenant,
+    TenantStatus,
+    User,
+    UserStatus,
+)
 from models.database import Database
 from models.scopes import GRANTABLE_SCOPES
 
@@ -28,6 +39,8 @@ class SessionStanding:
     authorization_version: int
     alive: bool
     tenant_slug: str
+    version: int
+    """The version of its tenant's credentials when this was so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,8 @@ class KeyStanding:
     last_used_at: datetime | None
     alive: bool
     tenant_slug: str
+    version: int
+    """The version of its tenant's credentials when this was so."""
 
 
 def known_roles(words: Sequence[str]) -> frozenset[Role]:
@@ -69,21 +84,28 @@ _SESSIONS: Final = (
             _TENANT_ALIVE,
         ).label("alive"),
         Tenant.slug,
+        func.coalesce(CredentialVersion.version, -1).label("version"),
     )
     .join(User, and_(User.tenant_id == Session.tenant_id, User.id == Session.user_id))
     .join(Tenant, Tenant.id == Session.tenant_id)
+    .outerjoin(CredentialVersion, CredentialVersion.tenant_id == Tenant.id)
 )
 
-_KEYS: Final = select(
-    ApiKey.id,
-    ApiKey.secret_hash,
-    ApiKey.scopes,
-    ApiKey.workspace_id,
-    ApiKey.expires_at,
-    ApiKey.last_used_at,
-    and_(ApiKey.revoked_at.is_(None), _TENANT_ALIVE).label("alive"),
-    Tenant.slug,
-).join(Tenant, Tenant.id == ApiKey.tenant_id)
+_KEYS: Final = (
+    select(
+        ApiKey.id,
+        ApiKey.secret_hash,
+        ApiKey.scopes,
+        ApiKey.workspace_id,
+        ApiKey.expires_at,
+        ApiKey.last_used_at,
+        and_(ApiKey.revoked_at.is_(None), _TENANT_ALIVE).label("alive"),
+        Tenant.slug,
+        func.coalesce(CredentialVersion.version, -1).label("version"),
+    )
+    .join(Tenant, Tenant.id == ApiKey.tenant_id)
+    .outerjoin(CredentialVersion, CredentialVersion.tenant_id == Tenant.id)
+)
 
 
 async def session_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, SessionStanding]:
@@ -98,6 +120,7 @@ async def session_standings(database: Database, tenant_id: UUID, ids: Sequence[U
             row.authorization_version,
             row.alive,
             row.slug,
+            row.version,
         )
         for row in await _rows(database, tenant_id, statement)
     }
@@ -115,9 +138,17 @@ async def key_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]
             row.last_used_at,
             row.alive,
             row.slug,
+            row.version,
         )
         for row in await _rows(database, tenant_id, statement)
     }
+
+
+async def credential_versions(database: Database, tenant_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """The version of what each tenant's credentials are worth, in one statement for all of them."""
+    statement = select(CredentialVersion).where(CredentialVersion.tenant_id == func.any(list(tenant_ids)))
+    async with database.connection(database.tail) as connection:
+        return {row.tenant_id: row.version for row in await connection.execute(statement)}
 
 
 async def _rows(database: Database, tenant_id: UUID, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

@@ -4,7 +4,7 @@ from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFlo
 from models.agents import Agent, AgentStatus, AgentType
 from models.base import Base, ImportedRow, TenantRow, utcnow
 from models.coordination import IdempotencyKey, Lease
-from models.credentials import ApiKey, RefreshToken, Session
+from models.credentials import ApiKey, CredentialVersion, RefreshToken, Session
 from models.registry import (
     AgentAssignment,
     AssignmentStatus,
@@ -28,6 +28,7 @@ __all__ = [
     "ApiKey",
     "AssignmentStatus",
     "Base",
+    "CredentialVersion",
     "Event",
     "EventTopic",
     "EventView",

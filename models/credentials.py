@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, LargeBinary, text
+from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import ImportedRow, TenantRow, belongs_to, tenant_key
+from models.base import Base, ImportedRow, TenantRow, belongs_to, tenant_key
 
 
 class Session(TenantRow):
@@ -80,3 +80,13 @@ class ApiKey(TenantRow):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class CredentialVersion(Base):
+    """Another number after each change of what a tenant's sessions and keys are worth; triggers set it at commit."""
+
+    __tablename__ = "credential_versions"
+    __table_args__ = (tenant_key(),)
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)

@@ -1,6 +1,8 @@
 """This module is where a request's credentials become a principal: a signature or a hash, then what it is worth now.
 
 Security boundary: nothing here is older than a second, so whatever is revoked, suspended or re-ruled is so at once.
+What a credential is worth is kept for as long as its tenant's credentials have the same version, and one statement a
+second asks for the versions of all tenants: its cost grows neither with callers nor with tenants.
 """
 
 from __future__ import annotations
@@ -12,7 +14,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from dataloaders.credentials import KeyStanding, SessionStanding, key_standings, session_standings
+from dataloaders.credentials import (
+    KeyStanding,
+    SessionStanding,
+    credential_versions,
+    key_standings,
+    session_standings,
+)
 from models import Role, Scope
 from models.database import Database
 from models.errors import Unauthenticated
@@ -26,6 +34,8 @@ from resolvers.tokens import AccessTokens, TokenExpired
 from resolvers.unit_of_work import Announces
 
 _KEY_START: Final = "sbx_"
+# What is read together: the versions of all tenants are.
+_ALL_TENANTS: Final = UUID(int=0)
 _PLATFORM_SCOPES: Final = ROLE_SCOPES[Role.ADMIN] | {Scope.PLATFORM_ADMIN}
 
 
@@ -44,8 +54,11 @@ class Recognition:
         self._tokens = tokens
         self._environment = environment
         self._clock = clock
-        self._sessions = RecentRows[SessionStanding]("sessions", partial(session_standings, database), timer)
-        self._keys = RecentRows[KeyStanding]("keys", partial(key_standings, database), timer)
+        self._versions = RecentRows[int]("versions", lambda _, ids: credential_versions(database, ids), timer)
+        self._sessions = RecentRows[SessionStanding](
+            "sessions", partial(session_standings, database), timer, self._holds
+        )
+        self._keys = RecentRows[KeyStanding]("keys", partial(key_standings, database), timer, self._holds)
         self._last_used = LastUsed(database, clock)
         self._platform = PlatformAccess(database, announcer, clock)
 
@@ -54,11 +67,15 @@ class Recognition:
         await self._last_used.close()
         await self._sessions.close()
         await self._keys.close()
+        await self._versions.close()
 
     def forget(self, tenant_id: UUID) -> None:
         """Look at this tenant's credentials anew; others see a change within a second by themselves."""
         self._sessions.forget(tenant_id)
         self._keys.forget(tenant_id)
+
+    async def _holds(self, tenant_id: UUID, standing: SessionStanding | KeyStanding) -> bool:
+        return await self._versions.get(_ALL_TENANTS, tenant_id) == standing.version
 
     async def authenticate(self, authorization: str | None, tenant_header: str | None = None) -> Principal | None:
         """Who calls; None without credentials.

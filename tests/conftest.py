@@ -86,16 +86,19 @@ class Statements(list[str]):
 
 
 @contextmanager
-def counted(database: Database) -> Iterator[Statements]:
-    """Every statement of the serving role while the block lasts."""
+def counted(database: Database, *others: AsyncEngine) -> Iterator[Statements]:
+    """Every statement of the serving role, and of ``others``, while the block lasts."""
     seen = Statements()
 
     def note(_: object, __: object, statement: str, *___: object) -> None:
         if "set_config" not in statement:
             seen.append(statement)
 
-    event.listen(database.app.sync_engine, "before_cursor_execute", note)
+    engines = [engine.sync_engine for engine in (database.app, *others)]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen
     finally:
-        event.remove(database.app.sync_engine, "before_cursor_execute", note)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)

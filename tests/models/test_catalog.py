@@ -37,6 +37,7 @@ FULL: Final = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 APP_MAY_LESS: Final = {
     "alembic_version": {"SELECT"},  # serve compares it with the code
+    "credential_versions": {"SELECT", "INSERT", "UPDATE"},  # it is there for as long as its tenant
     "events": {"SELECT", "INSERT", "DELETE"},  # retention deletes, nobody rewrites
     "leases": set(),  # the platform role's
     "stream_epoch": {"SELECT"},  # new-epoch is the owner's
@@ -68,6 +69,7 @@ ACROSS_TENANTS: Final = {
     (SEARCH, "tenants", "SELECT"): "deleted_at id slug status",
     (SEARCH, "users", "SELECT"): "id search tenant_id",
     (SEARCH, "workspaces", "SELECT"): "id search tenant_id",
+    (TAIL, "credential_versions", "SELECT"): "*",
     (TAIL, "stream_epoch", "SELECT"): "*",
     (TAIL, "stream_floors", "SELECT"): "*",
     (TAIL, "tenant_streams", "SELECT"): "*",

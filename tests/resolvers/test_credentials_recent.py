@@ -223,3 +223,21 @@ async def test_what_a_short_read_under_way_brings_along_is_not_read_again(
     shelf.open.set()
     assert await asyncio.gather(*asking) == ["old", "old"]
     assert len(shelf.reads) == reads
+
+
+async def test_what_still_holds_is_never_read_again(shelf: Shelf, clock: Clock) -> None:
+    key, held = uuid7(), {"old"}
+    shelf.rows[key] = "old"
+
+    async def holds(_: UUID, value: str) -> bool:
+        return value in held
+
+    recent = RecentRows("tests", shelf.read, clock.timer, holds)
+    for _ in range(100):
+        assert await recent.get(TENANT, key) == "old"
+        clock.seconds += 1.0
+    assert len(shelf.reads) == 1
+    held.clear()
+    shelf.rows[key] = "new"
+    assert await recent.get(TENANT, key) == "new"
+    assert len(shelf.reads) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,12 @@ from tests.world import Tenants
 
 # Plain tracebacks, as a gateway has them: rich ones stall the event loop for seconds and show local variables.
 configure(LogFormat.TEXT)
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C and so would all that tests start; they press it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -212,3 +212,24 @@ async def test_a_new_password_has_8_to_128_characters(
     with pytest.raises(Refusal) as refusal:
         await accounts.change_password(house.call(signed.principal), current_password=PASSWORD, new_password=new)
     assert (refusal.value.code, refusal.value.field) == (RefusalCode.INVALID, ("input", "newPassword"))
+
+
+async def test_who_has_proven_themselves_elsewhere_gets_a_session_without_a_password(
+    house: House, accounts: Accounts, acme: Tenant, ada: User
+) -> None:
+    await house.set_user(ada, password_hash=None)
+    signed = await accounts.open_session(house.call(), await house.row(ada))
+    assert await accounts.authenticate(f"Bearer {signed.access_token}") == signed.principal
+    await accounts.refresh_session(house.call(), refresh_token=signed.refresh_token)
+    assert (await house.row(ada)).last_login_at == house.clock.now
+
+
+@pytest.mark.parametrize("status", [UserStatus.PENDING, UserStatus.SUSPENDED, UserStatus.DELETED])
+async def test_who_is_not_active_gets_none_however_proven(
+    house: House, accounts: Accounts, acme: Tenant, ada: User, status: UserStatus
+) -> None:
+    await house.set_user(ada, status=status)
+    with pytest.raises(Refusal) as refusal:
+        await accounts.open_session(house.call(), ada)
+    assert refusal.value.code is RefusalCode.INVALID_CREDENTIALS
+    assert await house.kinds(acme.id) == []

@@ -75,12 +75,14 @@ def _sort(lines: Iterable[str]) -> Statements:
 
 
 def _purpose(role: str, transaction: str) -> str:
-    if "credential_version" in transaction or "api_keys" in transaction:
+    if "credential_version" in transaction:
         return "credentials"
     if role != "signalbox_app":
         return "housekeeping"
     if "tenant_streams" in transaction:
         return "changes"
+    if "api_keys" in transaction:
+        return "credentials"
     if "FROM workspaces" in transaction:
         return "answers"
     return "other"

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.key_providers import LocalKeys
 from gateway.settings import Settings, SettingsError
+from resolvers.keyring import KeyProvider
 
 
 def token_keys(settings: Settings) -> list[Ed25519PrivateKey]:
@@ -20,6 +22,11 @@ def token_keys(settings: Settings) -> list[Ed25519PrivateKey]:
 def refresh_key(settings: Settings) -> bytes:
     """The key that refresh tokens' successors derive from."""
     return bytes.fromhex(settings.refresh_key) if settings.refresh_key else _own(settings, "refresh.key")
+
+
+def key_provider(settings: Settings) -> KeyProvider:
+    """What wraps the tenants' data keys."""
+    return LocalKeys([bytes.fromhex(one) for one in settings.secrets_keys] or [_own(settings, "secrets.key")])
 
 
 def _own(settings: Settings, name: str) -> bytes:

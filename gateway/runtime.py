@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway.keys import refresh_key, token_keys
+from gateway.keys import key_provider, refresh_key, token_keys
 from gateway.settings import Settings
 from models import utcnow
 from models.database import Database
 from resolvers.call import Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
+from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer
@@ -59,4 +60,5 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             heartbeats=intake,
             board=board,
             accounts=accounts,
+            keyring=Keyring(key_provider(settings)),
         )

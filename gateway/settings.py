@@ -63,6 +63,9 @@ class Settings(BaseSettings):
         default_factory=list, description="Ed25519 seeds, 64 hex digits each; the first signs."
     )
     refresh_key: str | None = Field(None, description="32 bytes as 64 hex digits; refresh tokens derive from it.")
+    secrets_keys: CommaSeparated = Field(
+        default_factory=list, description="Keys that wrap tenants' data keys, 64 hex digits each; the first wraps."
+    )
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -73,7 +76,7 @@ class Settings(BaseSettings):
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)
 
-    @field_validator("allowed_origins", "allowed_hosts", "token_keys", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", "token_keys", "secrets_keys", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
@@ -104,7 +107,7 @@ class Settings(BaseSettings):
             raise ValueError("a URL like redis://host:6379/0 or unix:///path")
         return value
 
-    @field_validator("token_keys", mode="after")
+    @field_validator("token_keys", "secrets_keys", mode="after")
     @classmethod
     def _seeds(cls, value: list[str]) -> list[str]:
         for one in value:
@@ -122,6 +125,8 @@ class Settings(BaseSettings):
     def _production(self) -> Settings:
         if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.token_keys:
             raise ValueError("SIGNALBOX_TOKEN_KEYS is needed in production: 64 hex digits, the first key signs")
+        if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.secrets_keys:
+            raise ValueError("SIGNALBOX_SECRETS_KEYS is needed in production: 64 hex digits, the first key wraps")
         return self
 
     @property

@@ -15,6 +15,7 @@ from models.registry import (
     WorkspaceStatus,
 )
 from models.scopes import Role, Scope
+from models.secrets import SealedRow, Secret, SecretOwner, TenantKey, TenantKeyState
 from models.tenants import PLATFORM_SLUG, PLATFORM_TENANT_ID, Tenant, TenantPlan, TenantStatus
 from models.users import User, UserConsent, UserStatus
 
@@ -39,11 +40,16 @@ __all__ = [
     "Role",
     "RuntimeState",
     "Scope",
+    "SealedRow",
+    "Secret",
+    "SecretOwner",
     "Session",
     "StreamEpoch",
     "StreamFloor",
     "StructureEvent",
     "Tenant",
+    "TenantKey",
+    "TenantKeyState",
     "TenantPlan",
     "TenantRow",
     "TenantStatus",

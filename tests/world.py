@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.key_providers import LocalKeys
 from models import Agent, AgentType, Role, Scope, Tenant, Workspace, utcnow
 from models.database import Database
 from models.ids import suffix, uuid7
@@ -17,6 +18,7 @@ from models.scopes import scopes_of
 from resolvers.call import Call, Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
+from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
@@ -92,6 +94,7 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             heartbeats=intake,
             board=HeartbeatBoard(bus),
             accounts=accounts,
+            keyring=Keyring(LocalKeys([b"k" * 32])),
         )
 
 

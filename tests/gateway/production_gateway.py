@@ -34,6 +34,7 @@ class Deployment:
     redis_url: str
     token_seed: str = field(default_factory=lambda: secrets.token_hex(32))
     refresh_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    secrets_key: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def environment(self, data_dir: Path) -> dict[str, str]:
         """What a process of it is started with."""
@@ -44,6 +45,7 @@ class Deployment:
             "SIGNALBOX_REDIS_URL": self.redis_url,
             "SIGNALBOX_TOKEN_KEYS": self.token_seed,
             "SIGNALBOX_REFRESH_KEY": self.refresh_key,
+            "SIGNALBOX_SECRETS_KEYS": self.secrets_key,
             "SIGNALBOX_DATA_DIR": str(data_dir),
         }
 

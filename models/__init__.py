@@ -16,12 +16,24 @@ from models.registry import (
 )
 from models.scopes import Role, Scope
 from models.secrets import SealedRow, Secret, SecretOwner, TenantKey, TenantKeyState
-from models.tenants import PLATFORM_SLUG, PLATFORM_TENANT_ID, Tenant, TenantPlan, TenantStatus
+from models.tenants import (
+    PLAN_LIMITS,
+    PLATFORM_SLUG,
+    PLATFORM_TENANT_ID,
+    UNLIMITED,
+    Tenant,
+    TenantLimits,
+    TenantPlan,
+    TenantStatus,
+    tenant_limits,
+)
 from models.users import User, UserConsent, UserStatus
 
 __all__ = [
+    "PLAN_LIMITS",
     "PLATFORM_SLUG",
     "PLATFORM_TENANT_ID",
+    "UNLIMITED",
     "Agent",
     "AgentAssignment",
     "AgentStatus",
@@ -50,6 +62,7 @@ __all__ = [
     "Tenant",
     "TenantKey",
     "TenantKeyState",
+    "TenantLimits",
     "TenantPlan",
     "TenantRow",
     "TenantStatus",
@@ -60,5 +73,6 @@ __all__ = [
     "Workspace",
     "WorkspaceCommand",
     "WorkspaceStatus",
+    "tenant_limits",
     "utcnow",
 ]

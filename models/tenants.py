@@ -1,7 +1,9 @@
-"""This module is where tenants live: the customers, and the reserved tenant that is the platform itself."""
+"""This module is where tenants live: the customers with what their plans allow, and the platform's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -23,6 +25,37 @@ class TenantPlan(StrEnum):
     FREE = "free"
     PRO = "pro"
     ENTERPRISE = "enterprise"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """How much a tenant may have at once, and ask for in a minute; None is no limit."""
+
+    agents: int | None = None
+    workspaces: int | None = None
+    subscriptions: int | None = None
+    requests_per_minute: int | None = None
+
+    @classmethod
+    def of(cls, plan: TenantPlan, said: Mapping[str, Any]) -> TenantLimits:
+        """The plan's limits, where ``said`` (a tenant's ``limits``) names none of its own; null lifts the plan's."""
+        named = {one.name: said[one.name] for one in fields(cls) if one.name in said and _is_limit(said[one.name])}
+        return replace(PLAN_LIMITS[plan], **named)
+
+
+def _is_limit(value: object) -> bool:
+    # Rows may stem from an import: what is no limit leaves the plan's in force.
+    return value is None or (type(value) is int and value >= 0)
+
+
+UNLIMITED: Final = TenantLimits()
+
+PLAN_LIMITS: Final = {
+    TenantPlan.FREE: TenantLimits(agents=1_000, workspaces=1_000, subscriptions=500, requests_per_minute=6_000),
+    TenantPlan.PRO: TenantLimits(agents=10_000, workspaces=10_000, subscriptions=5_000, requests_per_minute=60_000),
+    TenantPlan.ENTERPRISE: UNLIMITED,
+}
+"""What a plan allows where the tenant's own limits say nothing."""
 
 
 class TenantStatus(StrEnum):
@@ -68,3 +101,8 @@ class Tenant(Base):
     def typeid(self) -> str:
         """The id as the outside sees it."""
         return encode(self.__typeid__, self.id)
+
+
+def tenant_limits(tenant: Tenant) -> TenantLimits:
+    """What the tenant's plan and its own limits allow together."""
+    return TenantLimits.of(tenant.plan, tenant.limits)

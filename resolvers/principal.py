@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from models import PLATFORM_TENANT_ID, Role, Scope
+from models import PLATFORM_TENANT_ID, UNLIMITED, Role, Scope, TenantLimits
 from models.errors import Forbidden, Unauthenticated
 
 
@@ -24,6 +24,8 @@ class Principal:
     authorization_version: int = 0
     expires_at: datetime | None = None
     is_platform_admin: bool = False
+    limits: TenantLimits = UNLIMITED
+    """What the caller's own tenant may have and ask for."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether the credential holds ``scope``."""

@@ -15,6 +15,7 @@ from models import AgentAssignment, ApiKey, AssignmentStatus, EventTopic, Scope,
 from models import WorkspaceStatus as Status
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.call import Call
+from resolvers.plans import refuse_beyond
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, prose, web_address, within
 from subscriptions.log import Envelope
@@ -86,7 +87,7 @@ def record(
 async def create_workspace(
     call: Call, *, name: str, role: str | None = None, tier: int | None = None, parent_id: UUID | None = None
 ) -> Workspace:
-    """A new place that waits for its agent. Raises INVALID, NOT_FOUND. Commits."""
+    """A new place that waits for its agent. Raises INVALID, NOT_FOUND, LIMIT_EXCEEDED. Commits."""
     workspace = Workspace(
         name=line(name, NAME_LIMIT, "name"),
         role=prose(role, ROLE_LIMIT, "role") if role is not None else None,
@@ -94,6 +95,7 @@ async def create_workspace(
         parent_id=parent_id,
     )
     async with call.work() as work:
+        await refuse_beyond(work, "workspaces")
         if parent_id is not None:
             await _parent(work, parent_id)
         work.add(workspace)

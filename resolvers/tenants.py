@@ -16,16 +16,16 @@ from dataloaders.tenants import SLUG_LIMIT, is_slug
 from models import PLATFORM_TENANT_ID, EventTopic, Scope, Tenant, TenantPlan, TenantStatus
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
+from resolvers import shapes
 from resolvers.call import Call
 from resolvers.idempotency import Replay, replayed_id
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.users import email_address
-from resolvers.validation import document, line
+from resolvers.validation import line
 from subscriptions.log import OPEN_STREAM, Envelope
 
 NAME_LIMIT: Final = 200
-DOCUMENT_LIMIT_BYTES: Final = 65_536
 PLATFORM_ONLY: Final = frozenset({"plan", "status", "limits"})
 
 _TAKEN: Final = {"uq_tenants_slug": ("slug", "There is a tenant with this slug already.")}
@@ -130,9 +130,9 @@ def _cleaned(changes: TenantChanges) -> dict[str, Any]:
     for name in ("plan", "status"):
         if name in cleaned and cleaned[name] is None:
             raise invalid("This cannot be cleared.", "input", name)
-    for name in ("settings", "limits"):
+    for name, shaped in (("settings", shapes.tenant_settings), ("limits", shapes.limits)):
         if name in cleaned:
-            cleaned[name] = document(cleaned[name] or {}, DOCUMENT_LIMIT_BYTES, name)
+            cleaned[name] = shaped(cleaned[name] or {})
     return cleaned
 
 

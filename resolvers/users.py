@@ -20,13 +20,13 @@ from models.users import email_key
 from resolvers.call import Call
 from resolvers.principal import Principal
 from resolvers.sessions import end_sessions_of
+from resolvers.shapes import preferences
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
-from resolvers.validation import document, line, web_address
+from resolvers.validation import line, web_address
 from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 100
-PREFERENCES_LIMIT_BYTES: Final = 16_384
 EMAIL_LIMIT: Final = 254
 OWN_PROFILE: Final = frozenset({"display_name", "avatar_url", "preferences"})
 
@@ -124,6 +124,14 @@ async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -
     return user
 
 
+async def delete_user(call: Call, *, id: UUID) -> str:
+    """End a person's account; its TypeID. History still names them, their address is free again.
+
+    Raises FORBIDDEN, NOT_FOUND, ILLEGAL_TRANSITION for the last active admin. Commits.
+    """
+    return (await update_user(call, id=id, status=UserStatus.DELETED)).typeid
+
+
 def email_address(value: str, field: str = "email") -> str:
     """An address as it was given, trimmed. Raises INVALID for what cannot be one."""
     trimmed = value.strip()
@@ -214,7 +222,7 @@ def _cleaned(changes: UserChanges) -> dict[str, Any]:
     if "roles" in cleaned:
         cleaned["roles"] = [role.value for role in Role if role in cleaned["roles"]]
     if "preferences" in cleaned:
-        cleaned["preferences"] = document(cleaned["preferences"] or {}, PREFERENCES_LIMIT_BYTES, "preferences")
+        cleaned["preferences"] = preferences(cleaned["preferences"] or {})
     return cleaned
 
 

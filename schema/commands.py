@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from strawberry import ID
 from strawberry.types.base import get_object_definition
 
 from models import Scope
@@ -28,6 +29,14 @@ def payload(description: str) -> Callable[[type], Any]:
 def user_errors() -> Any:
     """The field every payload ends with."""
     return column("Why nothing was changed; empty when it was.")
+
+
+@payload("What was deleted.")
+class DeletePayload:
+    """Payload of mutations that delete."""
+
+    deleted_id: ID | None = column("The id of what is gone; null when nothing was deleted.")
+    user_errors: list[UserError] = user_errors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ def _refused(fields: list[str], refusal: Refusal) -> Answer:
     if fields == ["removed"]:
         # A list of what was done has no place for what stands as it was.
         answer.removed = []  # type: ignore[attr-defined]
-    elif refusal.current is not None:
+    elif refusal.current is not None and fields != ["deleted_id"]:
         setattr(answer, fields[0], refusal.current)
     return answer
 
@@ -105,4 +114,4 @@ async def _again(call: Call, replay: Replay) -> Any:
     return await call.load(kind.batch, row_id)
 
 
-__all__ = ["Answer", "UserError", "command", "payload", "user_errors"]
+__all__ = ["Answer", "DeletePayload", "UserError", "command", "payload", "user_errors"]

@@ -15,7 +15,7 @@ from dataloaders.users import users
 from models import Role, Scope, UserStatus
 from resolvers import users as use_cases
 from resolvers.call import Call
-from schema.commands import UserError, command, payload, user_errors
+from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection
 from schema.declare import column, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
@@ -143,6 +143,13 @@ class UpdateUserInput:
     preferences: JSON | None = optional("What they set for themselves.")
 
 
+@form("Who goes.")
+class DeleteUserInput:
+    """Input of deleteUser."""
+
+    id: ID = required("Whom.", of="user")
+
+
 @payload("A user after a change.")
 class UserPayload:
     """Payload of user mutations."""
@@ -178,4 +185,11 @@ class UserMutations:
         payload=UserPayload,
         scope=Scope.SIGNED_IN,
         keep_null=True,
+    )
+    delete_user: DeletePayload | None = command(
+        use_cases.delete_user,
+        "Deletes an account: its sessions end, its address is free again, history keeps its name.",
+        input=DeleteUserInput,
+        payload=DeletePayload,
+        scope=Scope.USERS_WRITE,
     )

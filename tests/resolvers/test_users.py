@@ -16,7 +16,7 @@ from resolvers.call import Call
 from resolvers.credentials import Accounts
 from resolvers.principal import Principal
 from resolvers.tokens import TokenExpired
-from resolvers.users import create_user, update_user
+from resolvers.users import create_user, delete_user, update_user
 from tests.resolvers.people import PASSWORD, House, email_of
 
 
@@ -303,3 +303,15 @@ async def test_an_admin_of_the_platform_is_a_platform_administrator_and_nobody_e
     assert signed.principal.is_platform_admin
     demoted = await update_user(house.call(who), id=colleague.id, roles=[Role.VIEWER])
     assert not demoted.is_platform_admin
+
+
+async def test_who_is_deleted_is_gone_for_lists_and_their_address_is_free(
+    house: House, acme: Tenant, admin: Call, ada: User
+) -> None:
+    assert await delete_user(admin, id=ada.id) == ada.typeid
+    row = await house.row(ada)
+    assert (row.status, row.deleted_at) == (UserStatus.DELETED, house.clock.now)
+    assert (await house.kinds(acme.id))[-1] == "user.deleted"
+    again = await create_user(admin, email=email_of(ada), roles=[])
+    assert again.id != ada.id
+    await refused(RefusalCode.NOT_FOUND, "id", delete_user(admin, id=ada.id))

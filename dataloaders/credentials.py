@@ -19,6 +19,7 @@ from models import (
     Scope,
     Session,
     Tenant,
+    TenantLimits,
     TenantStatus,
     User,
     UserStatus,
@@ -39,6 +40,7 @@ class SessionStanding:
     authorization_version: int
     alive: bool
     tenant_slug: str
+    limits: TenantLimits
     version: int
     """The version of its tenant's credentials when this was so."""
 
@@ -54,6 +56,7 @@ class KeyStanding:
     last_used_at: datetime | None
     alive: bool
     tenant_slug: str
+    limits: TenantLimits
     version: int
     """The version of its tenant's credentials when this was so."""
 
@@ -84,6 +87,8 @@ _SESSIONS: Final = (
             _TENANT_ALIVE,
         ).label("alive"),
         Tenant.slug,
+        Tenant.plan,
+        Tenant.limits,
         func.coalesce(CredentialVersion.version, -1).label("version"),
     )
     .join(User, and_(User.tenant_id == Session.tenant_id, User.id == Session.user_id))
@@ -101,6 +106,8 @@ _KEYS: Final = (
         ApiKey.last_used_at,
         and_(ApiKey.revoked_at.is_(None), _TENANT_ALIVE).label("alive"),
         Tenant.slug,
+        Tenant.plan,
+        Tenant.limits,
         func.coalesce(CredentialVersion.version, -1).label("version"),
     )
     .join(Tenant, Tenant.id == ApiKey.tenant_id)
@@ -120,6 +127,7 @@ async def session_standings(database: Database, tenant_id: UUID, ids: Sequence[U
             row.authorization_version,
             row.alive,
             row.slug,
+            TenantLimits.of(row.plan, row.limits),
             row.version,
         )
         for row in await _rows(database, tenant_id, statement)
@@ -138,6 +146,7 @@ async def key_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]
             row.last_used_at,
             row.alive,
             row.slug,
+            TenantLimits.of(row.plan, row.limits),
             row.version,
         )
         for row in await _rows(database, tenant_id, statement)

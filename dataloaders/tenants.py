@@ -8,14 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
-from dataloaders.pages import Listing, Order
+from dataloaders.pages import Listing, Order, any_of
 from models import PLATFORM_TENANT_ID, Tenant, TenantStatus
 from models.database import Database
 
 tenants: Final = Listing(
     Tenant,
-    filters={},
-    orders={"created_at": Order(Tenant.created_at)},
+    filters={"status": any_of(Tenant.status), "plan": any_of(Tenant.plan)},
+    orders={"created_at": Order(Tenant.created_at), "name": Order(Tenant.name)},
     always=lambda _: [Tenant.deleted_at.is_(None), Tenant.id != PLATFORM_TENANT_ID],
     across_tenants=True,
 )

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select
 
 from dataloaders.pages import Listing, Order, any_of, equals, overlaps, words
-from models import User
+from models import User, UserConsent
 from models.database import TenantSession
 from models.users import email_key
 
@@ -25,6 +25,16 @@ users: Final = Listing(
         "last_login_at": Order(User.last_login_at, nullable=True),
     },
     always=lambda _: [User.deleted_at.is_(None)],
+)
+
+consents: Final = Listing(
+    UserConsent,
+    filters={
+        "user_id": equals(UserConsent.user_id),
+        "consent_type": any_of(UserConsent.consent_type),
+        "granted": equals(UserConsent.granted),
+    },
+    orders={"created_at": Order(UserConsent.created_at)},
 )
 
 

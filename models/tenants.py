@@ -77,6 +77,9 @@ class Tenant(Base):
         CheckConstraint("slug ~ '^[a-z0-9](-?[a-z0-9])*$' AND length(slug) <= 63", name="slug"),
         Index("uq_tenants_slug", "slug", unique=True, postgresql_where=text("deleted_at IS NULL")),
         Index("ix_tenants_newest", text("created_at DESC"), text("id DESC")),
+        Index("ix_tenants_name", "name", "id"),
+        Index("ix_tenants_status", "status"),
+        Index("ix_tenants_plan", "plan"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)

@@ -136,4 +136,10 @@ class UserConsent(ImportedRow):
             *super().constraints(),
             belongs_to("user_id", "users", ondelete="CASCADE"),
             Index("ix_user_consents_user", "tenant_id", "user_id", "consent_type"),
+            Index("ix_user_consents_type", "tenant_id", "consent_type"),
+            Index("ix_user_consents_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
         )
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {"id": str(self.id), "consent_type": self.consent_type, "granted": self.granted}

@@ -149,6 +149,7 @@ def machine(tenant_id: UUID, key_id: UUID, standing: KeyStanding) -> Principal:
         roles=frozenset({Role.API_CLIENT}),
         workspace_id=standing.workspace_id,
         expires_at=standing.expires_at,
+        limits=standing.limits,
     )
 
 
@@ -163,4 +164,5 @@ def person(tenant_id: UUID, session_id: UUID, standing: SessionStanding, expires
         authorization_version=standing.authorization_version,
         expires_at=expires_at,
         is_platform_admin=standing.is_platform_admin,
+        limits=standing.limits,
     )

@@ -41,8 +41,8 @@ class Preferences(Shape):
     """What a person set for themselves."""
 
     theme: Literal["light", "dark", "system"] = "system"
-    language: str = Field("en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")
-    notifications: Notifications = Field(default_factory=Notifications)
+    language: str = Field(default="en", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")
+    notifications: Notifications = Notifications()
     default_model: str = ""
 
 
@@ -50,7 +50,7 @@ class Branding(Shape):
     """How a tenant looks."""
 
     logo_url: Annotated[str, AfterValidator(_address)] = ""
-    primary_color: str = Field("#000000", pattern=r"^#[0-9a-fA-F]{6}$")
+    primary_color: str = Field(default="#000000", pattern=r"^#[0-9a-fA-F]{6}$")
 
 
 class TenantSettings(Shape):
@@ -58,9 +58,9 @@ class TenantSettings(Shape):
 
     allowed_models: list[str] = Field(default_factory=list)
     default_model: str = ""
-    max_tokens_per_request: int = Field(32_000, ge=100, le=32_000)
+    max_tokens_per_request: int = Field(default=32_000, ge=100, le=32_000)
     enabled_agents: list[str] = Field(default_factory=list)
-    custom_branding: Branding = Field(default_factory=Branding)
+    custom_branding: Branding = Branding()
 
 
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -18,6 +18,7 @@ from schema.activity import ActivityQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agents import AgentQueries
 from schema.common import SCALARS
+from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.registry import RegistryMutations, RegistryQueries
@@ -27,7 +28,9 @@ from schema.workspace_streams import RegistrySubscriptions
 
 
 @strawberry.type(description="What can be read.")
-class Query(ActivityQueries, CredentialQueries, TenantQueries, UserQueries, AgentQueries, RegistryQueries):
+class Query(
+    ActivityQueries, ConsentQueries, CredentialQueries, TenantQueries, UserQueries, AgentQueries, RegistryQueries
+):
     """Root of queries."""
 
 
@@ -35,7 +38,7 @@ class Query(ActivityQueries, CredentialQueries, TenantQueries, UserQueries, Agen
     description="Payloads are nullable so that one refused field does not empty its siblings. On CONFLICT, "
     "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
 )
-class Mutation(CredentialMutations, TenantMutations, UserMutations, RegistryMutations):
+class Mutation(ConsentMutations, CredentialMutations, TenantMutations, UserMutations, RegistryMutations):
     """Root of mutations."""
 
 

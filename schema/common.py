@@ -13,7 +13,7 @@ from dataloaders.base import by_id
 from dataloaders.pages import Direction, Listing, Page, Window, read_page
 from models import Scope
 from models.errors import RefusalCode
-from models.ids import parse
+from models.ids import NIL, parse
 from resolvers.call import Call
 from schema.declare import Argument, Nodes, column, computed, describe, part
 from schema.inputs import given
@@ -160,7 +160,7 @@ def connection(
             call.tenant_id,
             listing,
             window,
-            (given(said) if said else {}) | (narrow(source, call) if narrow else {}),
+            _both(given(said) if said else {}, narrow(source, call) if narrow else {}),
             (chosen.field.value, chosen.direction) if chosen else None,
         )
 
@@ -170,6 +170,12 @@ def connection(
     if order is not None:
         arguments.append(Argument("order_by", order | None, "How the list is sorted; newest first when absent."))
     return computed(resolve, description, arguments, scope=scope, cost=2, shared=True)
+
+
+def _both(said: dict[str, Any], narrowed: dict[str, Any]) -> dict[str, Any]:
+    # Who may only see their own and asks for another's gets nothing, not their own.
+    differing = {name: NIL for name, value in narrowed.items() if said.get(name, value) != value}
+    return said | narrowed | differing
 
 
 def found(model: Any, description: str, *, scope: Scope | None = None) -> Any:

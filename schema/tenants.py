@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from strawberry import ID
@@ -10,6 +11,7 @@ from strawberry import ID
 import models
 from dataloaders.agents import agents
 from dataloaders.base import by_id
+from dataloaders.pages import Direction
 from dataloaders.registry import workspaces
 from dataloaders.tenants import tenants
 from dataloaders.users import users
@@ -35,6 +37,21 @@ describe(
     ACTIVE="It is.",
     SUSPENDED="Not for now; its requests are refused.",
     CANCELLED="Not any more.",
+)
+
+
+class TenantOrderField(StrEnum):
+    """What tenants can be sorted by."""
+
+    CREATED_AT = "created_at"
+    NAME = "name"
+
+
+describe(
+    TenantOrderField,
+    "What tenants can be sorted by.",
+    CREATED_AT="When it was created.",
+    NAME="What people call it; capitals come first.",
 )
 
 
@@ -67,6 +84,22 @@ class Tenant(Node):
     workspaces: Connection[Workspace] | None = connection(
         workspaces, "Its workspaces.", filter=WorkspaceFilter, order=WorkspaceOrder, narrow=_of_caller
     )
+
+
+@form("Which tenants; fields combine with and, lists mean any of.")
+class TenantFilter:
+    """Filter of tenants."""
+
+    status: list[TenantStatus] | None = optional("One of these statuses.")
+    plan: list[TenantPlan] | None = optional("One of these plans.")
+
+
+@form("How tenants are sorted; ties are broken by id.")
+class TenantOrder:
+    """Order of tenants."""
+
+    field: TenantOrderField = required("What to sort by.")
+    direction: Direction = required("Which end comes first.")
 
 
 @form("A new tenant.")
@@ -115,7 +148,7 @@ class TenantQueries:
         _tenant, "The caller's own tenant when id is omitted.", [Argument("id", ID | None, "Its TypeID.")]
     )
     tenants: Connection[Tenant] | None = connection(
-        tenants, "Platform administrators only.", scope=Scope.PLATFORM_ADMIN
+        tenants, "Platform administrators only.", filter=TenantFilter, order=TenantOrder, scope=Scope.PLATFORM_ADMIN
     )
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from dataloaders.users import user_by_email
 from gateway.demo.file import DemoUser
 from gateway.demo.samples import PersonSample, TenantSample
 from gateway.demo.together import SharingCall, together
-from models import PLATFORM_TENANT_ID, EventTopic, Role, Scope, User, UserConsent, UserStatus
+from models import PLATFORM_TENANT_ID, Role, Scope, User, UserStatus
 from models.scopes import ROLE_SCOPES
 from resolvers.administration import create_platform_admin
 from resolvers.call import Services
+from resolvers.consents import grant_consent, revoke_consent
 from resolvers.principal import Principal
-from resolvers.unit_of_work import UnitOfWork
 from resolvers.users import create_user, update_user
-from subscriptions.log import Envelope
 
 PLATFORM_ADMIN = DemoUser("admin@platform.example", "admin-platform-demo", [Role.ADMIN.value])
 
@@ -98,29 +98,13 @@ async def _employ(call: SharingCall, sample: TenantSample, person: PersonSample)
             id=user.id,
             preferences={"theme": "dark", "language": "en-US", "notifications": {"email": True, "push": False}},
         )
-        await _consent(call.shared, user)
+        await _consent(call, user)
 
 
-async def _consent(work: UnitOfWork, user: User) -> None:
-    """One consent that stands and one that was withdrawn; their use cases come with the domain of privacy."""
-    given = UserConsent(user_id=user.id, consent_type="data_processing", granted=True, granted_at=work.now)
-    withdrawn = UserConsent(
-        user_id=user.id, consent_type="marketing_mail", granted=False, granted_at=work.now, revoked_at=work.now
-    )
-    work.add(given)
-    work.add(withdrawn)
-    await work.session.flush()
-    for consent, kinds in ((given, ["granted"]), (withdrawn, ["granted", "revoked"])):
-        for kind in kinds:
-            work.record(
-                Envelope(
-                    topic=EventTopic.SECURITY,
-                    kind=f"consent.{kind}",
-                    entity_type=UserConsent.__typeid__,
-                    entity_id=consent.id,
-                    required_scope=Scope.USERS_READ,
-                    owner_user_id=user.id,
-                    before=None,
-                    after={"id": str(consent.id), "consent_type": consent.consent_type, "granted": kind == "granted"},
-                )
-            )
+async def _consent(call: SharingCall, user: User) -> None:
+    """One consent that stands and one that was withdrawn."""
+    who = Principal(tenant_id=user.tenant_id, user_id=user.id, scopes=ROLE_SCOPES[Role.MEMBER])
+    mine = replace(call, principal=who)
+    await grant_consent(mine, consent_type="data_processing")
+    await grant_consent(mine, consent_type="marketing_mail")
+    await revoke_consent(mine, consent_type="marketing_mail")

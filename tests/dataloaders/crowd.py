@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from models import AgentStatus, AgentType, Role, UserStatus, WorkspaceStatus
+from models import AgentStatus, AgentType, Role, TenantPlan, TenantStatus, UserStatus, WorkspaceStatus
 from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.ids import uuid7
 from models.migrate import ensure_roles, migrate
@@ -21,7 +21,8 @@ ROWS: Final = 8_000
 
 _TENANTS_ROWS: Final = """
 INSERT INTO tenants (id, name, slug, plan, status, settings, limits, created_at, updated_at)
-SELECT one, 'Crowd ' || n, 'crowd-' || n, 'pro', 'active', '{}', '{}', now() - n * interval '1 minute', now()
+SELECT one, 'Crowd ' || n * 7919 % 1009, 'crowd-' || n, CASE WHEN n % 97 = 0 THEN 'enterprise' ELSE 'pro' END,
+  CASE WHEN n % 89 = 0 THEN 'suspended' ELSE 'active' END, '{}', '{}', now() - n * interval '1 minute', now()
 FROM unnest(CAST(:tenants AS uuid[]) || ARRAY(SELECT gen_random_uuid() FROM generate_series(1, 1000)))
   WITH ORDINALITY AS t (one, n)
 """
@@ -37,6 +38,17 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'user' ||
   CASE WHEN n % 89 = 0 THEN 'suspended' ELSE 'active' END, true, 0, '{}', 1,
   CASE WHEN n % 3 > 0 THEN now() - n * 7919 % 500000 * interval '1 second' END, now() - n * interval '1 second'
 FROM generate_series(1, :rows) AS n
+""",
+    "user_consents": """
+WITH root AS (
+  INSERT INTO users (tenant_id, id, roles, is_platform_admin, status, email_verified, failed_login_attempts,
+    preferences, authorization_version, created_at)
+  SELECT one, one, '{viewer}', false, 'active', true, 0, '{}', 1, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO user_consents (tenant_id, id, user_id, consent_type, granted, granted_at, created_at)
+SELECT tenant_id, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN tenant_id ELSE id END, 'kind_' || n % 151, n % 3 > 0,
+  created_at, created_at FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM users) u
 """,
     "workspaces": """
 WITH root AS (
@@ -125,6 +137,11 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("agents", "status"): [AgentStatus.REJECTED],
         ("agents", "type"): [AgentType.CREW_AI],
         ("agents", "workspace_id"): crowd.mine,
+        ("tenants", "plan"): [TenantPlan.ENTERPRISE],
+        ("tenants", "status"): [TenantStatus.SUSPENDED],
+        ("user_consents", "consent_type"): ["kind_7"],
+        ("user_consents", "granted"): False,
+        ("user_consents", "user_id"): crowd.mine,
         ("users", "department"): "department 7",
         ("users", "roles"): [Role.AUDITOR],
         ("users", "search"): "user77",

@@ -29,7 +29,6 @@ SCHEMA: Final = core(build())
 TYPES: Final[list[GraphQLNamedType]] = [one for name, one in SCHEMA.type_map.items() if not name.startswith("__")]
 
 LISTS_WITHOUT: Final = {
-    "Query.tenants": {"filter", "orderBy"},  # the platform's few look-ups; the contract has neither
     "Query.apiKeys": {"filter", "orderBy"},  # a tenant has few keys; the contract has neither
     "Query.activity": {"orderBy", "totalCount"},  # a log has one order, and it is not counted
 }

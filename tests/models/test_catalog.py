@@ -130,7 +130,7 @@ JOIN pg_type y ON y.oid = a.atttypid
 """
 _DRAWN: Final = f"""
 SELECT t.name || ' ' || pg_get_constraintdef(c.oid) || ' ' || c.conname
-  FROM ({_TABLES}) t JOIN pg_constraint c ON c.conrelid = t.oid
+  FROM ({_TABLES}) t JOIN pg_constraint c ON c.conrelid = t.oid AND c.contype <> 't' -- triggers are no model's
 UNION ALL SELECT t.name || ' ' || pg_get_indexdef(i.indexrelid) FROM ({_TABLES}) t JOIN pg_index i ON i.indrelid = t.oid
 UNION ALL
 SELECT concat_ws(' ', t.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated,

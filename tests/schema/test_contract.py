@@ -33,7 +33,7 @@ CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 TO_COME: Final = {
     "agents": """
         Mutation.createAgent Mutation.updateAgent Mutation.decideAgent Mutation.deleteAgent
-        AgentPayload CreateAgentInput UpdateAgentInput DecideAgentInput DeleteAgentInput DeletePayload Decision
+        AgentPayload CreateAgentInput UpdateAgentInput DecideAgentInput DeleteAgentInput Decision
     """,
     "conversations": """
         Agent.conversations Query.conversations Query.conversation Query.contacts

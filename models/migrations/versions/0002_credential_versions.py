@@ -34,7 +34,6 @@ def upgrade() -> None:
             ["tenant_id"],
             ["tenants.id"],
             name=op.f("fk_credential_versions_tenant_id_tenants"),
-            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_credential_versions")),
     )

@@ -42,10 +42,17 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         intake.start()
         stack.push_async_callback(intake.stop)
         board = HeartbeatBoard(bus)
+        passwords = Passwords(
+            settings.password_memory_kib,
+            settings.password_passes,
+            settings.password_parallelism,
+            settings.password_threads,
+        )
+        stack.callback(passwords.close)
         accounts = Accounts(
             database,
             announcer,
-            Passwords(),
+            passwords,
             AccessTokens(token_keys(settings)),
             refresh_key(settings),
             "demo" if settings.is_demo else "live",

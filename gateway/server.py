@@ -83,6 +83,9 @@ def serve_until_signal(settings: Settings, listener: socket.socket) -> None:
         "access_log": False,
         "server_header": False,
         "backlog": 2048,
+        # Told here, or uvicorn would believe whoever connects from this machine.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
     }
     GatewayServer(uvicorn.Config(create_app(settings), **options)).run(sockets=[listener])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,6 +67,13 @@ class Settings(BaseSettings):
     secrets_keys: CommaSeparated = Field(
         default_factory=list, description="Keys that wrap tenants' data keys, 64 hex digits each; the first wraps."
     )
+    password_memory_kib: int = Field(19456, ge=19456, le=4_194_304, description="Memory of one argon2id evaluation.")
+    password_passes: int = Field(2, ge=2, le=64)
+    password_parallelism: int = Field(1, ge=1, le=16)
+    password_threads: int = Field(2, ge=1, le=64, description="Passwords that are evaluated at once.")
+    trusted_proxies: CommaSeparated = Field(
+        default_factory=list, description="Addresses and networks whose X-Forwarded-For is believed."
+    )
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -76,7 +84,7 @@ class Settings(BaseSettings):
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)
 
-    @field_validator("allowed_origins", "allowed_hosts", "token_keys", "secrets_keys", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", "token_keys", "secrets_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
@@ -113,6 +121,14 @@ class Settings(BaseSettings):
         for one in value:
             _key(one)
         return value
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        try:
+            return [str(ip_network(one)) for one in value]
+        except ValueError as error:
+            raise ValueError("addresses or networks like 10.0.0.0/8") from error
 
     @field_validator("refresh_key", mode="after")
     @classmethod

@@ -4,7 +4,17 @@ from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFlo
 from models.agents import Agent, AgentStatus, AgentType
 from models.base import Base, ImportedRow, TenantRow, utcnow
 from models.coordination import IdempotencyKey, Lease
-from models.credentials import ApiKey, CredentialVersion, RefreshToken, Session
+from models.credentials import (
+    ApiKey,
+    CredentialVersion,
+    MailKind,
+    OneTimePurpose,
+    OneTimeToken,
+    OutgoingMail,
+    RefreshToken,
+    Session,
+    SignInFailure,
+)
 from models.registry import (
     AgentAssignment,
     AssignmentStatus,
@@ -48,6 +58,10 @@ __all__ = [
     "IdempotencyKey",
     "ImportedRow",
     "Lease",
+    "MailKind",
+    "OneTimePurpose",
+    "OneTimeToken",
+    "OutgoingMail",
     "RefreshToken",
     "Role",
     "RuntimeState",
@@ -56,6 +70,7 @@ __all__ = [
     "Secret",
     "SecretOwner",
     "Session",
+    "SignInFailure",
     "StreamEpoch",
     "StreamFloor",
     "StructureEvent",

@@ -1,15 +1,20 @@
-"""This module is where proof of identity is kept: sessions, refresh tokens and API keys, all as hashes."""
+"""This module is where proof of identity is kept: sessions, keys, refresh and one-time tokens, all as hashes."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, ImportedRow, TenantRow, belongs_to, tenant_key
+from models.base import Base, ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
+from models.ids import uuid7
+
+SESSION_IDLE: Final = timedelta(days=14)
+SESSION_LONGEST: Final = timedelta(days=30)
 
 
 class Session(TenantRow):
@@ -19,15 +24,26 @@ class Session(TenantRow):
     __typeid__ = "session"
     __table_args__ = (
         belongs_to("user_id", "users", ondelete="CASCADE"),
-        Index("ix_sessions_user", "tenant_id", "user_id", text("created_at DESC")),
+        Index("ix_sessions_user", "tenant_id", "user_id", text("started_at DESC"), text("id DESC")),
+        Index("ix_sessions_newest", "tenant_id", text("started_at DESC"), text("id DESC")),
+        Index("ix_sessions_last_seen", "tenant_id", text("last_seen_at DESC"), text("id DESC")),
+        # Whether a person signed in from there lately, asked at each of their sign-ins.
+        Index("ix_sessions_network", "tenant_id", "user_id", "network", "started_at"),
+        Index("ix_sessions_started", "started_at"),
     )
 
     user_id: Mapped[UUID]
     started_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     address: Mapped[str | None]
+    network: Mapped[str | None]
     agent: Mapped[str | None]
     revoked_at: Mapped[datetime | None]
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends by itself, unless it is used again before."""
+        return min(self.last_seen_at + SESSION_IDLE, self.started_at + SESSION_LONGEST)
 
 
 class RefreshToken(ImportedRow):
@@ -80,6 +96,88 @@ class ApiKey(TenantRow):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class OneTimePurpose(StrEnum):
+    """What the holder of a one-time token may do, once."""
+
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a word, not a secret
+    EMAIL_VERIFICATION = "email_verification"
+    INVITATION = "invitation"
+
+
+class OneTimeToken(TenantRow):
+    """What a mail carried to somebody; a used one stays until its time is over."""
+
+    __tablename__ = "one_time_tokens"
+    __typeid__ = "onetime"
+    __table_args__ = (
+        belongs_to("user_id", "users", ondelete="CASCADE"),
+        one_of("purpose", OneTimePurpose),
+        Index("ix_one_time_tokens_user", "tenant_id", "user_id", "purpose"),
+        Index("ix_one_time_tokens_expires", "expires_at"),
+    )
+
+    user_id: Mapped[UUID]
+    purpose: Mapped[OneTimePurpose] = mapped_column(TextEnum(OneTimePurpose))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    sent_to: Mapped[str]
+    """The ``email_hash`` of the address it went to: it proves nothing of another one."""
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class MailKind(StrEnum):
+    """What a mail is about."""
+
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a word, not a secret
+    EMAIL_VERIFICATION = "email_verification"
+    INVITATION = "invitation"
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - a word, not a secret
+
+
+class OutgoingMail(TenantRow):
+    """A mail that was asked for and has not left yet; neither its text nor its token is kept.
+
+    ``user_id`` is null where nobody has the address that was named: such a row is written and dropped all the same,
+    or the time it takes would tell who has an account.
+    """
+
+    __tablename__ = "outgoing_mails"
+    __typeid__ = "mail"
+    __table_args__ = (
+        tenant_key(),
+        belongs_to("user_id", "users", ondelete="CASCADE"),
+        one_of("kind", MailKind),
+        Index("ix_outgoing_mails_user", "tenant_id", "user_id"),
+        Index("ix_outgoing_mails_due", "due_at"),
+    )
+
+    kind: Mapped[MailKind] = mapped_column(TextEnum(MailKind))
+    user_id: Mapped[UUID | None]
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    asked_at: Mapped[datetime]
+
+
+class SignInFailure(Base):
+    """One wrong password for one account, which need not exist: what is guessed at is counted like what is there."""
+
+    __tablename__ = "sign_in_failures"
+    __table_args__ = (
+        tenant_key(),
+        Index("ix_sign_in_failures_account", "tenant_id", "account", text("failed_at DESC")),
+        Index("ix_sign_in_failures_failed", "failed_at"),
+    )
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    account: Mapped[bytes] = mapped_column(LargeBinary)
+    """A keyed hash of what was tried to sign in as."""
+    network: Mapped[str]
+    failed_at: Mapped[datetime]
+    network_locked_until: Mapped[datetime | None]
+    account_locked_until: Mapped[datetime | None]
 
 
 class CredentialVersion(Base):

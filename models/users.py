@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Computed, Index, text
+from sqlalchemy import CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -64,6 +64,8 @@ class User(ImportedRow):
             *super().constraints(),
             tenant_key(),
             one_of("status", UserStatus),
+            # An address without its key would be one that nobody finds and everybody can have.
+            CheckConstraint("(email IS NULL) = (email_key IS NULL)", name="email_key"),
             Index(
                 "uq_users_email_key",
                 "tenant_id",

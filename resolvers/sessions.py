@@ -14,13 +14,13 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from models import EventTopic, RefreshToken, Scope, Session, User
+from models.credentials import SESSION_IDLE, SESSION_LONGEST
 from models.ids import encode, uuid7
 from resolvers.bearers import Bearer, hash_of, new_refresh_token, successor_of
+from resolvers.networks import network_of
 from resolvers.unit_of_work import UnitOfWork
 from subscriptions.log import Envelope
 
-IDLE: Final = timedelta(days=14)
-ABSOLUTE: Final = timedelta(days=30)
 RETRY: Final = timedelta(seconds=10)
 _AGENT_LENGTH: Final = 512
 
@@ -42,12 +42,13 @@ async def start_session(work: UnitOfWork, user: User, address: str | None, agent
         started_at=work.now,
         last_seen_at=work.now,
         address=_clean(address),
+        network=network_of(address),
         agent=_clean(agent),
     )
     work.add(session)
     await work.session.flush()  # the token refers to it
     token = new_refresh_token(work.tenant_id, session.id)
-    ends_at = work.now + ABSOLUTE
+    ends_at = work.now + SESSION_LONGEST
     work.add(_token_row(token, session, None, work.now, ends_at))
     _record(work, session, "session.started", after=_facets(session))
     return Carried(user.id, session.id, token)
@@ -167,7 +168,7 @@ def _token_row(
         family_id=session.id,
         parent_id=parent_id,
         token_hash=hash_of(token),
-        expires_at=min(now + IDLE, absolute_expires_at),
+        expires_at=min(now + SESSION_IDLE, absolute_expires_at),
         absolute_expires_at=absolute_expires_at,
     )
 

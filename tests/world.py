@@ -83,6 +83,7 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             AccessTokens([Ed25519PrivateKey.generate()]),
             b"r" * 32,
             "test",
+            refused_after_seconds=0.0,
         )
         stack.push_async_callback(accounts.close)
         yield Services(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -168,6 +169,9 @@ class Connection:
         if message.id in self._running:
             # 123 bytes are what a close frame has room for, and an id may be all of that.
             raise Refused(CloseCode.DUPLICATE_OPERATION, f"Subscriber for {message.id[:32]!a} already exists"[:120])
+        client = self._scope.get("client")
+        if client:
+            message = replace(message, request=replace(message.request, address=client[0]))
         await self._running.start(message, self._principal)
 
     async def _on_ping(self, message: messages.Ping) -> None:

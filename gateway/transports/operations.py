@@ -21,7 +21,7 @@ class OperationRequest:
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
     extensions: dict[str, Any] | None = None
-    # Who sent it, for the session that a sign-in begins; sockets are signed in before they ask.
+    # Who sent it, for the session that a sign-in begins and for what wrong passwords are counted by.
     address: str | None = None
     user_agent: str | None = None
 

@@ -58,6 +58,7 @@ class Deployment:
             AccessTokens([Ed25519PrivateKey.from_private_bytes(bytes.fromhex(self.token_seed))]),
             bytes.fromhex(self.refresh_key),
             "live",
+            refused_after_seconds=0.0,
         )
 
 

@@ -73,6 +73,7 @@ class House:
     passwords: Passwords = field(default_factory=lambda: Passwords(memory_kib=8, passes=1))
     keys: list[Ed25519PrivateKey] = field(default_factory=lambda: [Ed25519PrivateKey.generate()])
     refresh_key: bytes = b"r" * 32
+    refused_after_seconds: float = 0.0
 
     def accounts(self) -> Accounts:
         """Another gateway's accounts: nothing shared but the keys and the database."""
@@ -86,15 +87,18 @@ class House:
             "test",
             self.clock,
             self.clock.timer,
+            self.refused_after_seconds,
         )
 
-    def call(self, principal: Principal | None = None, accounts: Accounts | None = None) -> Call:
+    def call(
+        self, principal: Principal | None = None, accounts: Accounts | None = None, address: str | None = "192.0.2.7"
+    ) -> Call:
         """A new operation; nothing here rings a bell, so it has no bus."""
         means: dict[str, Any] = {one.name: None for one in fields(Services)}
         means |= {"database": self.database, "announcer": self.announced, "clock": self.clock}
         means["accounts"] = accounts or self.accounts()
         return Call(
-            services=Services(**means), principal=principal, address="192.0.2.7", user_agent="tests \x00 of signing in"
+            services=Services(**means), principal=principal, address=address, user_agent="tests \x00 of signing in"
         )
 
     def work(self, tenant_id: UUID, principal: Principal | None = None) -> AbstractAsyncContextManager[UnitOfWork]:

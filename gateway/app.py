@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,11 +18,13 @@ from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
 from gateway.metrics import observed
 from gateway.operations import GatewayOperations
+from gateway.rate_limits import RateLimits, Rates, tenant_limit
 from gateway.runtime import running_services
 from gateway.seat_ledger import SeatLedger
 from gateway.settings import Settings
 from gateway.transports.endpoint import PATH, GraphQLEndpoint
 from gateway.transports.options import TransportOptions
+from gateway.trusted_documents import TrustedDocuments, TrustedMode, read_folder
 from gateway.watchman import Watchman
 from gateway.worker import Worker
 from schema.build import build, core
@@ -40,6 +43,24 @@ def transport_options(settings: Settings) -> TransportOptions:
         body_limit=settings.body_limit_bytes,
         connections_per_user=settings.sockets_per_user,
         connections_per_tenant=settings.sockets_per_tenant,
+    )
+
+
+def trusted_documents(settings: Settings) -> TrustedDocuments:
+    """The operator's documents. Raises TrustedDocumentsError for a directory that cannot be used."""
+    folder = settings.documents_dir
+    wanted = folder is not None and settings.documents is not TrustedMode.OFF
+    return TrustedDocuments(settings.documents, read_folder(folder) if folder is not None and wanted else None)
+
+
+def rates(settings: Settings) -> Rates:
+    """How many requests a minute are answered."""
+    return Rates(
+        tenant=settings.tenant_requests_per_minute,
+        user=settings.user_requests_per_minute,
+        key=settings.key_requests_per_minute,
+        stranger=settings.network_requests_per_minute,
+        secrets=settings.network_logins_per_minute,
     )
 
 
@@ -68,14 +89,20 @@ class GatewayApp(Starlette):
 def create_app(settings: Settings) -> GatewayApp:
     """The application. Its lifespan starts the services, and a worker where the settings say so."""
     options = transport_options(settings)
-    operations = GatewayOperations(core(build()), anonymous_introspection=settings.is_demo)
+    operations = GatewayOperations(
+        core(build()), anonymous_introspection=settings.is_demo, trusted=trusted_documents(settings)
+    )
     endpoint = GraphQLEndpoint(operations, options)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             services = await stack.enter_async_context(running_services(settings))
-            operations.serve(services)
+            limits = RateLimits(services.bus, rates(settings), partial(tenant_limit, services.database))
+            limits.start()
+            stack.push_async_callback(limits.stop)
+            operations.serve(services, limits)
+            app.state.rate_limits = limits
             app.state.services = services
             app.state.draining = False
             stack.enter_context(observed(services, endpoint.connections))
@@ -96,7 +123,7 @@ def create_app(settings: Settings) -> GatewayApp:
             yield
 
     async def heartbeats(request: Request) -> Response:
-        return await heartbeats_endpoint(request.app.state.services)(request)
+        return await heartbeats_endpoint(request.app.state.services, request.app.state.rate_limits)(request)
 
     return GatewayApp(
         endpoint,

@@ -15,7 +15,7 @@ from gateway.transports.bodies import read_body, require_json
 from gateway.transports.errors import HttpRefusal, error_entry, errors_of, status_of
 from gateway.transports.request_ids import HEADER, request_id_from
 from models import Scope
-from models.errors import Refusal, RequestError, Unauthenticated, Unavailable
+from models.errors import Refusal, RequestError, Throttled, Unauthenticated, Unavailable
 from resolvers.heartbeats import Beat, HeartbeatIntake, Outcome
 from resolvers.principal import Principal, require
 
@@ -48,11 +48,25 @@ class TakesBeats(Protocol):
         ...
 
 
-def heartbeats_endpoint(services: TakesBeats) -> Callable[[Request], Awaitable[Response]]:
+class LimitsRates(Protocol):
+    """What the endpoint needs of the rate limits."""
+
+    def check(self, principal: Principal | None, address: str | None) -> None:
+        """Raises Throttled for who has nothing left."""
+        ...
+
+    def spend(self, principal: Principal | None, address: str | None, cost: int) -> None:
+        """Raises Throttled when so much is not left."""
+        ...
+
+
+def heartbeats_endpoint(
+    services: TakesBeats, rates: LimitsRates | None = None
+) -> Callable[[Request], Awaitable[Response]]:
     """The handler of POST /ingest/heartbeats: one beat or an array of at most 10,000, each answered in order.
 
     ``{"results": [{"workspaceId", "status", "leaseEpoch"} | {"workspaceId", "error": {"code", "message", "field"}}]}``
-    with 200, however many of them failed. 401, 403, 400, 413, 415 and 503 carry ``errors`` as GraphQL does. Beats
+    with 200, however many of them failed. 401, 403, 400, 413, 415, 429 and 503 carry ``errors`` as GraphQL does. Beats
     reach the caller's own tenant only, whatever ids they name.
     """
 
@@ -60,7 +74,11 @@ def heartbeats_endpoint(services: TakesBeats) -> Callable[[Request], Awaitable[R
         request_id = request_id_from(request.headers.get(HEADER))
         try:
             principal = await _caller(services, request)
+            if rates is not None:
+                rates.check(principal, None)
             said = _parse(await read_body(request, limit=MAX_BODY_BYTES, timeout=_BODY_SECONDS))
+            if rates is not None:
+                rates.spend(principal, None, len(said))
             outcomes = await _report(services.heartbeats, principal, said)
         except HttpRefusal as refusal:
             errors = [error_entry(refusal.code, refusal.message, request_id)]
@@ -115,8 +133,8 @@ async def _report(intake: HeartbeatIntake, principal: Principal, said: list[Any]
 
 
 def _headers_of(failure: Exception) -> dict[str, str]:
-    if isinstance(failure, Unavailable):
-        return {"retry-after": "1"}
+    if isinstance(failure, Unavailable | Throttled):
+        return {"retry-after": str(failure.extensions.get("retryAfterSeconds", 1))}
     if isinstance(failure, RequestError) and status_of([error_entry(failure.code, "", "")]) == 401:
         return {"www-authenticate": "Bearer"}
     return {}

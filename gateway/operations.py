@@ -14,33 +14,45 @@ from graphql.execution.execute import execute_root_selection_set
 from graphql.execution.executor import Executor
 from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 
-from gateway.documents import Document, Documents
+from gateway.documents import Document, Documents, Operation
 from gateway.live import DurableSubscription, EphemeralSubscription
 from gateway.metrics import OPERATIONS
+from gateway.rate_limits import RateLimits
 from gateway.transports.errors import encode
 from gateway.transports.operations import OperationKind, OperationRequest, Outcome, Subscription
+from gateway.trusted_documents import TrustedDocuments
 from models.database import is_passing
-from models.errors import BadRequest, Internal, RequestError, Unauthenticated, Unavailable
+from models.errors import BadRequest, Internal, LimitExceeded, RequestError, Unauthenticated, Unavailable
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
 from schema.streams import DurableSource
 
 _log = structlog.get_logger(__name__)
 _INTROSPECTION = frozenset({"__schema", "__type"})
+_LONGEST_MESSAGE = 1000  # it quotes the document, which may have a name as long as it likes
 
 
 class GatewayOperations:
     """What the transports run operations with."""
 
-    def __init__(self, schema: GraphQLSchema, *, anonymous_introspection: bool) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        *,
+        anonymous_introspection: bool,
+        trusted: TrustedDocuments | None = None,
+    ) -> None:
         self._running: Services | None = None
+        self._rates: RateLimits | None = None
         self._schema = schema
         self._documents = Documents(schema)
+        self._trusted = trusted or TrustedDocuments()
         self._anonymous_introspection = anonymous_introspection
 
-    def serve(self, services: Services) -> None:
-        """Answer with ``services`` from now on."""
+    def serve(self, services: Services, rates: RateLimits | None = None) -> None:
+        """Answer with ``services`` from now on, callers held to ``rates``."""
         self._running = services
+        self._rates = rates
 
     @property
     def _services(self) -> Services:
@@ -52,13 +64,19 @@ class GatewayOperations:
         """Who calls; None without credentials. Raises UNAUTHENTICATED for dead ones."""
         return await self._services.accounts.authenticate(authorization, headers.get("x-signalbox-tenant"))
 
-    def kind(self, request: OperationRequest) -> OperationKind | None:
-        """Query, mutation or subscription; None when it cannot be told."""
-        operation = self._documents.read(request.query or "").operation(request.operation_name)
+    def kind(self, request: OperationRequest, principal: Principal | None) -> OperationKind | None:
+        """Query, mutation or subscription; None when it cannot be told. Raises THROTTLED, before anything is read."""
+        if self._rates is not None:
+            self._rates.check(principal, request.address)
+        try:
+            operation = self._operation(self._trusted.resolve(request), principal)
+        except RequestError:
+            return None
         return operation.kind if operation else None
 
     async def execute(self, request: OperationRequest, principal: Principal | None, request_id: str) -> Outcome:
-        """Run a query or a mutation to its end."""
+        """Run a query or a mutation to its end. Raises THROTTLED, and what is wrong with a trusted document's name."""
+        request = self._trusted.resolve(request)
         call = Call(
             services=self._services,
             principal=principal,
@@ -66,11 +84,11 @@ class GatewayOperations:
             address=request.address,
             user_agent=request.user_agent,
         )
-        executor = self._prepare(request, call)
+        executor = self._admit(request, call)
         if isinstance(executor, Outcome):
             return executor
         try:
-            operation = self._documents.read(request.query or "").operation(request.operation_name)
+            operation = self._operation(request, principal)
             if operation is not None and "eventCursor" in operation.root_fields:
                 # Before every other field, so that state read after it is at least as new as the cursor.
                 await call.event_cursor()
@@ -84,9 +102,10 @@ class GatewayOperations:
     async def subscribe(
         self, request: OperationRequest, principal: Principal | None, request_id: str
     ) -> Outcome | Subscription:
-        """A subscription to run; an outcome when it fails at once."""
+        """A subscription to run; an outcome when it fails at once. Raises as ``execute``."""
+        request = self._trusted.resolve(request)
         call = Call(services=self._services, principal=principal, request_id=request_id)
-        executor = self._prepare(request, call)
+        executor = self._admit(request, call)
         if isinstance(executor, Outcome):
             return executor
         found = create_source_event_stream(executor)
@@ -95,7 +114,7 @@ class GatewayOperations:
             return Outcome(self._answer(source, request_id))
         OPERATIONS.labels("subscription", "ok").inc()
         answer = partial(self._answer_event, request)
-        operation = self._documents.read(request.query or "").operation(request.operation_name)
+        operation = self._operation(request, principal)
         assert operation is not None
         sharing = operation.sharing
         assert sharing is not None
@@ -112,8 +131,31 @@ class GatewayOperations:
         result = await found if isawaitable(found) else found
         return encode(self._answer(result, call.request_id))
 
+    def _document(self, request: OperationRequest, principal: Principal | None) -> Document:
+        return self._documents.read(request.query or "", signed_in=principal is not None)
+
+    def _operation(self, request: OperationRequest, principal: Principal | None) -> Operation | None:
+        return self._document(request, principal).operation(request.operation_name)
+
+    def _admit(self, request: OperationRequest, call: Call) -> Executor[Any] | Outcome:
+        """An operation that its cost and its caller's rate allow. Raises THROTTLED."""
+        operation = self._operation(request, call.principal)
+        try:
+            cost = operation.price.of(request.variables) if operation else 0
+        except LimitExceeded as excess:
+            self._spend(request, call, operation, 0)
+            return Outcome({"errors": [_formatted(excess, call.request_id)]}, executed=False)
+        # What is not valid has been read, and counts as a request like any other.
+        self._spend(request, call, operation, cost)
+        return self._prepare(request, call)
+
+    def _spend(self, request: OperationRequest, call: Call, operation: Operation | None, cost: int) -> None:
+        if self._rates is not None:
+            guarded = operation is not None and operation.price.is_guarded
+            self._rates.spend(call.principal, request.address, cost, guarded=guarded)
+
     def _prepare(self, request: OperationRequest, call: Call, root_value: Any = None) -> Executor[Any] | Outcome:
-        document = self._documents.read(request.query or "")
+        document = self._document(request, call.principal)
         errors = document.errors or self._introspection_refused(document, request, call)
         if errors or document.node is None:
             return Outcome({"errors": [self._error(error, call.request_id) for error in errors]}, executed=False)
@@ -148,7 +190,7 @@ class GatewayOperations:
         original = _root_cause(error)
         if original is None:
             formatted: dict[str, Any] = {
-                "message": error.message,
+                "message": error.message[:_LONGEST_MESSAGE],
                 "extensions": {"code": BadRequest.code, "requestId": request_id},
             }
         elif isinstance(original, RequestError):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.trusted_documents import TrustedMode
 from models.database import DatabaseUrls, PoolOptions, role_url
 from models.roles import INGEST, OWNER, PLATFORM, TAIL
 
@@ -78,11 +79,18 @@ class Settings(BaseSettings):
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
 
+    documents: TrustedMode = Field(TrustedMode.OFF, description="off, prefer or only: whether trusted documents run.")
+    documents_dir: Path | None = Field(None, description="Where trusted documents stand; needed unless they are off.")
     body_limit_bytes: int = Field(256 * 1024, ge=1024)
     event_retention_days: int = Field(7, ge=1)
     event_retention_count: int = Field(1_000_000, ge=1000)
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)
+    tenant_requests_per_minute: int = Field(600_000, ge=1, description="Unless the tenant's own limits say otherwise.")
+    user_requests_per_minute: int = Field(12_000, ge=1)
+    key_requests_per_minute: int = Field(120_000, ge=1)
+    network_requests_per_minute: int = Field(3_000, ge=1, description="Of one network without credentials.")
+    network_logins_per_minute: int = Field(60, ge=1, description="Sign-ins and the like of one network.")
 
     @field_validator("allowed_origins", "allowed_hosts", "token_keys", "secrets_keys", "trusted_proxies", mode="before")
     @classmethod
@@ -143,6 +151,12 @@ class Settings(BaseSettings):
             raise ValueError("SIGNALBOX_TOKEN_KEYS is needed in production: 64 hex digits, the first key signs")
         if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.secrets_keys:
             raise ValueError("SIGNALBOX_SECRETS_KEYS is needed in production: 64 hex digits, the first key wraps")
+        return self
+
+    @model_validator(mode="after")
+    def _trusted(self) -> Settings:
+        if self.documents is not TrustedMode.OFF and self.documents_dir is None:
+            raise ValueError("SIGNALBOX_DOCUMENTS_DIR is needed: the directory of the trusted documents")
         return self
 
     @property

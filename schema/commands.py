@@ -73,8 +73,12 @@ def command(
     scope: Scope,
     keep_null: bool = False,
     cost: int = 10,
+    guarded: bool = False,
 ) -> Any:
-    """A mutation that runs ``use_case(call, **input)``; ``keep_null`` for updates, where null clears."""
+    """A mutation that runs ``use_case(call, **input)``; ``keep_null`` for updates, where null clears.
+
+    ``guarded`` where it tries a secret: once an operation, and counted against the caller's network.
+    """
     fields = [one.python_name for one in get_object_definition(payload, strict=True).fields]
     fields.remove("user_errors")
 
@@ -94,7 +98,8 @@ def command(
         except Refusal as refusal:
             return _refused(fields, refusal)
 
-    return computed(run, description, [Argument("input", input, "What to do.")], scope=scope, cost=cost)
+    arguments = [Argument("input", input, "What to do.")]
+    return computed(run, description, arguments, scope=scope, cost=cost, guarded=guarded)
 
 
 def _refused(fields: list[str], refusal: Refusal) -> Answer:

@@ -199,6 +199,7 @@ class CredentialMutations:
         payload=AuthPayload,
         scope=Scope.PUBLIC,
         cost=100,
+        guarded=True,
     )
     refresh_session: AuthPayload | None = command(
         _refresh,
@@ -217,6 +218,7 @@ class CredentialMutations:
         payload=UserPayload,
         scope=Scope.SIGNED_IN,
         cost=100,
+        guarded=True,
     )
     create_api_key: CreateApiKeyPayload | None = command(
         _create_key,

@@ -38,6 +38,8 @@ class Spec:
     target: NodeType | None = None
     shared: bool = True
     """Whether callers with equal scopes see equal values; what is the caller's own aside."""
+    guarded: bool = False
+    """Whether it tries a secret: at most once an operation, and counted against the caller's network."""
 
 
 async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
@@ -171,9 +173,13 @@ def computed(
     cost: int = 1,
     own: Own | None = None,
     shared: bool = False,
+    guarded: bool = False,
 ) -> Any:
-    """A field that ``function(source, call, **arguments)`` makes; ``shared`` if it never looks at who calls."""
-    spec = Spec(scope=scope, cost=cost, own=own, shared=shared)
+    """A field that ``function(source, call, **arguments)`` makes; ``shared`` if it never looks at who calls.
+
+    ``guarded`` if it tries a secret: once an operation, and counted against the caller's network.
+    """
+    spec = Spec(scope=scope, cost=cost, own=own, shared=shared, guarded=guarded)
     made = Computed(description=description, metadata={"spec": spec, "function": function})
     made.arguments = [argument.build() for argument in arguments]
     return made

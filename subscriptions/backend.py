@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -107,6 +107,10 @@ class SupervisedBackend(BroadcastBackend):
     @abstractmethod
     async def delete_keys(self, keys: Iterable[str]) -> None:
         """Deletes the keys, in one round trip. Raises BrokerError."""
+
+    @abstractmethod
+    async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
+        """Runs the script once a key, in one round trip. Raises BrokerError, also for what cannot run scripts."""
 
     @property
     @abstractmethod

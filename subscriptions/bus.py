@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 from urllib.parse import urlsplit
@@ -124,6 +124,16 @@ class Bus:
         """False when the broker is away. A key that is not there is no error."""
         names = list(keys)
         return await self._attempt(self._backend.delete_keys(names)) if names else True
+
+    async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes] | None:
+        """Runs the Lua script for each key with its arguments, all in one round trip.
+
+        None when the broker is away, runs no scripts, or answered one with an error.
+        """
+        try:
+            return await self._backend.run_script(script, calls)
+        except BrokerError:
+            return None
 
     @property
     def expiry_channel(self) -> str:

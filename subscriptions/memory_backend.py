@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from broadcaster import Event
@@ -148,6 +148,9 @@ class MemoryBackend(SupervisedBackend):
 
     async def delete_keys(self, keys: Iterable[str]) -> None:
         self._broker.drop_keys(keys)
+
+    async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
+        raise BrokerError("a broker in the process runs no scripts")
 
     @property
     def expiry_channel(self) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -80,13 +80,18 @@ class RedisBackend(SupervisedBackend):
                 self._is_closed = True
                 await self._client.aclose()
 
-    async def _send_all(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> None:
+    async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
+        # The whole text each time: brokers keep it by its hash, and none of them can have forgotten it.
+        return await self._send_all(("EVAL", script, 1, key, *arguments) for key, arguments in calls)
+
+    async def _send_all(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         async with self._deadline():
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 # By name: the cluster's pipeline has methods that run nothing (its unlink is a coroutine).
                 pipeline.execute_command(*command)
-            await pipeline.execute()
+            answers: list[Any] = await pipeline.execute()
+            return answers
 
     async def _add_expiry_events(self) -> None:
         setting = "notify-keyspace-events"

@@ -6,10 +6,11 @@ import sys
 
 import typer
 
-from gateway.cli import administration, fleet, schema, serving, streams
+from gateway.cli import administration, documents, fleet, schema, serving, streams
 from gateway.embedded import EmbeddedServerError
 from gateway.servers import ServerError
 from gateway.settings import SettingsError
+from gateway.trusted_documents import TrustedDocumentsError
 from gateway.watch import WatchError
 from models.errors import Refusal, RequestError
 
@@ -25,12 +26,21 @@ administration.register(app)
 schema.register(app)
 fleet.register(app)
 streams.register(app)
+documents.register(app)
 
 
 def main() -> None:
     """Run a command; whatever a user can mend is one line on stderr and exit status 1."""
     try:
         app()
-    except (SettingsError, ServerError, EmbeddedServerError, WatchError, Refusal, RequestError) as error:
+    except (
+        SettingsError,
+        TrustedDocumentsError,
+        ServerError,
+        EmbeddedServerError,
+        WatchError,
+        Refusal,
+        RequestError,
+    ) as error:
         print(f"signalbox: {error}", file=sys.stderr)  # noqa: T201 - this is the command's answer
         sys.exit(1)

@@ -75,7 +75,7 @@ class HttpEndpoint:
             user_agent=request.headers.get("user-agent", "")[:_LONGEST_USER_AGENT] or None,
         )
         principal = await self._operations.authenticate(request.headers.get("authorization"), request.headers)
-        kind = self._operations.kind(operation)
+        kind = self._operations.kind(operation, principal)
         if request.method == "GET" and kind == "mutation":
             raise HttpRefusal(405, "Mutations need POST.", headers={"allow": "POST"})
         form = accepts.form_for(kind)

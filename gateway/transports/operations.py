@@ -21,6 +21,8 @@ class OperationRequest:
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
     extensions: dict[str, Any] | None = None
+    # The SHA-256 of a trusted document in hex, however the client named it.
+    document_id: str | None = None
     # Who sent it, for the session that a sign-in begins and for what wrong passwords are counted by.
     address: str | None = None
     user_agent: str | None = None
@@ -64,8 +66,11 @@ class Operations(Protocol):
         """
         ...
 
-    def kind(self, request: OperationRequest) -> OperationKind | None:
-        """None when it cannot be told; ``execute`` then answers with the error."""
+    def kind(self, request: OperationRequest, principal: Principal | None) -> OperationKind | None:
+        """None when it cannot be told; ``execute`` then answers with the error.
+
+        Raises a ``RequestError`` for a caller for whom not even that is done: THROTTLED.
+        """
         ...
 
     async def execute(self, request: OperationRequest, principal: Principal | None, request_id: str) -> Outcome: ...

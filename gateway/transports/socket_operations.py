@@ -12,7 +12,7 @@ from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Outbox, OutboxClosed
 from gateway.transports.relay import Relay
 from gateway.transports.sinks import SocketSink
-from models.errors import LimitExceeded
+from models.errors import LimitExceeded, RequestError
 from resolvers.principal import Principal
 
 Task = asyncio.Task[None]
@@ -57,7 +57,11 @@ class SocketOperations:
             refusal = LimitExceeded(f"At most {limit} operations run on one socket.", retryable=True)
             await self._outbox.put(messages.error(message.id, errors_of(refusal, request_id)))
             return
-        kind = self._operations.kind(message.request)
+        try:
+            kind = self._operations.kind(message.request, principal)
+        except RequestError as refusal:
+            await self._outbox.put(messages.error(message.id, errors_of(refusal, request_id)))
+            return
         self._counters.operations[kind or "unknown"] += 1
         task = asyncio.create_task(
             self._run(message.id, message.request, kind, principal, request_id), name=f"operation {request_id}"

@@ -63,7 +63,7 @@ async def test_other_content_types_are_415(content_type: str) -> None:
         b"\xff\xfe",
         b"null",
         b'"text"',
-        b"[" * 5000,
+        b"[" * 50,
         b"{}",
         b'{"query":7}',
         b'{"query":"{ hello }","operationName":[]}',
@@ -76,6 +76,25 @@ async def test_a_body_that_is_no_request_is_400(body: bytes) -> None:
     async with serving() as served:
         response = await served.http.post("/graphql", content=body, headers=JSON)
         assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 5000, b'{"query":' + b'{"a":' * 5000, b'{"variables":' + b"[" * 70 + b"]" * 70]
+)
+async def test_values_that_nest_without_end_are_refused_before_they_are_read(body: bytes) -> None:
+    async with serving() as served:
+        response = await served.http.post("/graphql", content=body, headers=JSON)
+        assert (response.status_code, code_of(response)) == (400, "LIMIT_EXCEEDED")
+        assert response.json()["errors"][0]["extensions"]["limit"] == "nesting"
+
+
+async def test_brackets_in_texts_nest_nothing() -> None:
+    async with serving() as served:
+        text = '[{"' * 100
+        response = await served.http.post(
+            "/graphql", json={"query": "query($n: String!) { hello(name: $n) }", "variables": {"n": text}}
+        )
+        assert response.json() == {"data": {"hello": f"hello {text}"}}
 
 
 async def test_batches_are_refused() -> None:

@@ -174,7 +174,7 @@ class ToyOperations:
             raise Unauthenticated
         return principal
 
-    def kind(self, request: OperationRequest) -> OperationKind | None:
+    def kind(self, request: OperationRequest, principal: Principal | None) -> OperationKind | None:
         try:
             node = get_operation_ast(parse(request.query or ""), request.operation_name)
         except GraphQLError:

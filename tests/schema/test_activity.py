@@ -148,7 +148,7 @@ async def test_events_are_found_by_what_changed_and_by_who_changed_it(gateway: G
 
 async def test_more_values_than_a_filter_holds_are_refused(gateway: Gateway, tenants: Tenants) -> None:
     answer = await gateway.answer(viewer(tenants.mine), LIST, filter={"kinds": ["a.b"] * 101})
-    assert answer["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+    assert answer["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
 
 
 async def test_pages_follow_each_other_in_either_direction_while_events_arrive(
@@ -184,7 +184,6 @@ async def test_pages_follow_each_other_in_either_direction_while_events_arrive(
         {"after": "WyJzZXEiLCIxIl0"},
         {"after": "WyJzZXEiLDkyMjMzNzIwMzY4NTQ3NzU4MDdd"},
         {"after": "x" * 5000},
-        {"first": 101},
         {"first": -1},
         {"first": 1, "last": 1},
     ],
@@ -193,6 +192,12 @@ async def test_a_bad_page_is_refused(gateway: Gateway, tenants: Tenants, window:
     answer = await gateway.answer(viewer(tenants.mine), LIST, **window)
     assert answer["data"] == {"activity": None}
     assert answer["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+
+
+async def test_a_page_that_is_too_long_is_refused_before_anything_is_read(gateway: Gateway, tenants: Tenants) -> None:
+    answer = await gateway.answer(viewer(tenants.mine), LIST, first=101)
+    assert answer["errors"][0]["extensions"]["limit"] == "pageSize"
+    assert "data" not in answer
 
 
 async def test_a_stream_cursor_is_no_list_cursor(gateway: Gateway, tenants: Tenants) -> None:

@@ -113,11 +113,11 @@ async def test_many_ids_cost_one_statement_for_each_of_their_types(
     assert len(statements) == 3
 
 
-async def test_more_than_a_hundred_ids_are_a_bad_request(gateway: Gateway, tenants: Tenants) -> None:
+async def test_more_than_a_hundred_ids_are_refused(gateway: Gateway, tenants: Tenants) -> None:
     who = principal(tenants.mine, user_id=uuid7())
     assert len((await gateway.data(who, NODES, ids=["x"] * 100))["nodes"]) == 100
     answer = await gateway.answer(who, NODES, ids=["x"] * 101)
-    assert answer["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+    assert answer["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
 
 
 async def test_one_refusal_empties_its_own_place_only(gateway: Gateway, tenants: Tenants) -> None:

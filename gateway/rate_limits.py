@@ -1,0 +1,294 @@
+"""This module is where callers are held to so many requests a minute, a costly one counting for several.
+
+Token buckets, kept twice: a process decides by its own copy, without waiting, and settles with Redis right after,
+where all processes spend from one bucket. What others spent is known a round trip later, and at once where little is
+left; without Redis each process goes on with its own copy, so nobody is refused because Redis is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+
+from models import Tenant
+from models.database import Database
+from models.errors import Throttled
+from resolvers.networks import network_of
+from resolvers.principal import Principal
+
+POINTS_A_REQUEST: Final = 50
+"""So many points of cost count as one request; a cheaper operation counts as one, too."""
+_URGENT_SECONDS: Final = 0.02
+_CALM_SECONDS: Final = 1.0
+_AWAY_SECONDS: Final = 1.0
+_LITTLE: Final = 0.25
+_MUCH: Final = 1 / 64
+_MOST_KEPT: Final = 50_000
+_MOST_AT_ONCE: Final = 500
+_IDLE_SECONDS: Final = 120.0
+_LIMIT_SECONDS: Final = 30.0
+_MOST_TENANTS: Final = 10_000
+
+_SETTLE: Final = b"""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local capacity, spent = tonumber(ARGV[1]), tonumber(ARGV[2])
+local kept = redis.call('HMGET', KEYS[1], 'level', 'at')
+local level, at = tonumber(kept[1]) or capacity, tonumber(kept[2]) or now
+level = math.min(capacity, level + math.max(0, now - at) * capacity / 60000) - spent
+level = math.max(level, -capacity)
+redis.call('HSET', KEYS[1], 'level', tostring(level), 'at', now)
+redis.call('PEXPIRE', KEYS[1], 120000)
+return tostring(level)
+"""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Requests a minute: of a tenant unless its own limits say otherwise, a person, a key, a network."""
+
+    tenant: int = 600_000
+    user: int = 12_000
+    key: int = 120_000
+    stranger: int = 3_000
+    """Of one network (/24, /56) without credentials."""
+    secrets: int = 60
+    """Sign-ins and the like of one network, with credentials or without."""
+
+
+class RunsScripts(Protocol):
+    """What the limits need of a bus."""
+
+    async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes] | None:
+        """One answer a call; None when there is nobody to run them."""
+        ...
+
+
+TenantLimit = Callable[[UUID], Awaitable[int | None]]
+"""A tenant's own requests a minute, None where it has none. May raise: the default then stands."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """One caller's requests: how many are left as far as is known here, and how many are not settled yet."""
+
+    key: str
+    capacity: int
+    level: float
+    at: float
+    unsettled: int = 0
+    settled_at: float = -math.inf
+
+    def refill(self, now: float) -> None:
+        self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / 60)
+        self.at = now
+
+    def wait_for(self, weight: int) -> float:
+        """Seconds until so much is there; no weight waits for more than a full bucket."""
+        missing = min(weight, self.capacity) - self.level
+        return missing * 60 / self.capacity if missing > 0 else 0.0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether others have to know soon what was spent, or may have spent what is thought to be left."""
+        return (
+            self.unsettled >= self.capacity * _MUCH
+            or self.level < self.capacity * _LITTLE
+            or self.settled_at == -math.inf
+        )
+
+
+async def tenant_limit(database: Database, tenant_id: UUID) -> int | None:
+    """What the tenant's own limits say; None where they say nothing. Raises Unavailable."""
+    async with database.session(tenant_id) as session:
+        limits = await session.scalar(select(Tenant.limits).where(Tenant.id == tenant_id))
+    said = (limits or {}).get("requests_per_minute")
+    return said if type(said) is int and said > 0 else None
+
+
+class RateLimits:
+    """The buckets of this process, settled with those of all."""
+
+    def __init__(
+        self,
+        bus: RunsScripts,
+        rates: Rates,
+        tenant_limit: TenantLimit,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._rates = rates
+        self._tenant_limit = tenant_limit
+        self._timer = timer
+        self._buckets: dict[object, _Bucket] = {}
+        self._tenants: dict[UUID, tuple[int, float]] = {}
+        self._unsettled: dict[str, _Bucket] = {}
+        self._asked: dict[UUID, None] = {}
+        self._urgent = asyncio.Event()
+        self._ask = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.throttled = 0
+
+    def start(self) -> None:
+        """Settle and look tenants' limits up in the background."""
+        self._tasks = [
+            asyncio.create_task(self._settle_always(), name="rates settled"),
+            asyncio.create_task(self._look_up_always(), name="rate limits of tenants"),
+        ]
+
+    async def stop(self) -> None:
+        """End both tasks."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+
+    def check(self, principal: Principal | None, address: str | None) -> None:
+        """Raises THROTTLED for a caller who has nothing left, before any work is done for them."""
+        self._take(list(self._of(principal, address)), 0)
+
+    def spend(self, principal: Principal | None, address: str | None, cost: int, *, guarded: bool = False) -> None:
+        """Take what an operation of ``cost`` points counts for. Raises THROTTLED, and then takes nothing."""
+        buckets = list(self._of(principal, address))
+        if guarded:
+            network = network_of(address)
+            self._take([self._bucket(("secrets", network), self._rates.secrets)], 1)
+        self._take(buckets, max(1, -(-cost // POINTS_A_REQUEST)))
+
+    def _of(self, principal: Principal | None, address: str | None) -> Iterator[_Bucket]:
+        rates = self._rates
+        if principal is None:
+            yield self._bucket(("stranger", network_of(address)), rates.stranger)
+            return
+        tenant_id = principal.tenant_id
+        yield self._bucket(tenant_id, self._limit_of(tenant_id))
+        if principal.user_id is not None:
+            yield self._bucket((tenant_id, principal.user_id), rates.user)
+        elif principal.api_key_id is not None:
+            yield self._bucket((tenant_id, principal.api_key_id), rates.key)
+
+    def _bucket(self, holder: object, capacity: int) -> _Bucket:
+        bucket = self._buckets.get(holder)
+        if bucket is None:
+            if len(self._buckets) >= _MOST_KEPT:
+                # The oldest: whoever still uses theirs gets what Redis says is left of it.
+                self._buckets.pop(next(iter(self._buckets)))
+            digest = blake2b(repr(holder).encode(), digest_size=12).hexdigest()
+            bucket = _Bucket(f"signalbox:rate:{digest}", capacity, float(capacity), self._timer())
+            self._buckets[holder] = bucket
+        elif bucket.capacity != capacity:
+            bucket.level = min(bucket.level * capacity / bucket.capacity, capacity)
+            bucket.capacity = capacity
+        return bucket
+
+    def _take(self, buckets: Sequence[_Bucket], weight: int) -> None:
+        now = self._timer()
+        wait = 0.0
+        for bucket in buckets:
+            bucket.refill(now)
+            wait = max(wait, bucket.wait_for(weight or 1))
+        if wait > 0:
+            self.throttled += 1
+            raise Throttled(retryAfterSeconds=math.ceil(wait), retryable=True)
+        if not weight:
+            return
+        for bucket in buckets:
+            bucket.level -= weight
+            bucket.unsettled += weight
+            self._unsettled[bucket.key] = bucket
+            if bucket.is_urgent:
+                self._urgent.set()
+
+    # ------------------------------------------------------------------ with the others
+
+    async def _settle_always(self) -> None:
+        all_settled_at = self._timer()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CALM_SECONDS):
+                    await self._urgent.wait()
+            self._urgent.clear()
+            everything = self._timer() - all_settled_at >= _CALM_SECONDS
+            if everything:
+                all_settled_at = self._timer()
+            try:
+                found = await self.settle(everything=everything)
+            except Exception:
+                _log.exception("the rate limits could not be settled")
+                found = False
+            if everything:
+                self._forget_idle()
+            # Requests of the next moment are settled together.
+            await asyncio.sleep(_URGENT_SECONDS if found else _AWAY_SECONDS)
+
+    async def settle(self, *, everything: bool = True) -> bool:
+        """Tell Redis what was spent here and learn what is left; False when it is away, and the spending forgotten."""
+        due = [one for one in self._unsettled.values() if everything or one.is_urgent]
+        for start in range(0, len(due), _MOST_AT_ONCE):
+            batch = due[start : start + _MOST_AT_ONCE]
+            spent = [one.unsettled for one in batch]
+            for one in batch:
+                self._unsettled.pop(one.key, None)
+                one.unsettled = 0
+            calls = [(one.key, (one.capacity, count)) for one, count in zip(batch, spent, strict=True)]
+            answers = await self._bus.run_script(_SETTLE, calls)
+            now = self._timer()
+            for index, one in enumerate(batch):
+                one.settled_at = now
+                if answers is not None:
+                    one.level, one.at = min(one.capacity, float(answers[index])) - one.unsettled, now
+            if answers is None:
+                self._forget_spending()
+                return False
+        return True
+
+    def _forget_spending(self) -> None:
+        for one in self._unsettled.values():
+            one.unsettled = 0
+        self._unsettled.clear()
+
+    def _forget_idle(self) -> None:
+        oldest = self._timer() - _IDLE_SECONDS
+        for holder in [holder for holder, one in self._buckets.items() if one.at < oldest]:
+            del self._buckets[holder]
+
+    # ------------------------------------------------------------------ tenants' own limits
+
+    def _limit_of(self, tenant_id: UUID) -> int:
+        known = self._tenants.get(tenant_id)
+        if known is None or self._timer() - known[1] > _LIMIT_SECONDS:
+            self._asked[tenant_id] = None
+            self._ask.set()
+        return known[0] if known else self._rates.tenant
+
+    async def _look_up_always(self) -> None:
+        while True:
+            await self._ask.wait()
+            self._ask.clear()
+            asked, self._asked = self._asked, {}
+            for tenant_id in asked:
+                await self.look_up(tenant_id)
+
+    async def look_up(self, tenant_id: UUID) -> None:
+        """Learn the tenant's own limit; what was known stands while nobody can say."""
+        known = self._tenants.pop(tenant_id, (self._rates.tenant, 0.0))[0]
+        try:
+            async with asyncio.timeout(5):
+                known = await self._tenant_limit(tenant_id) or self._rates.tenant
+        except Exception as error:
+            _log.warning("a tenant's rate limit could not be read", reason=type(error).__name__)
+        if len(self._tenants) >= _MOST_TENANTS:
+            self._tenants.pop(next(iter(self._tenants)))
+        self._tenants[tenant_id] = (known, self._timer())

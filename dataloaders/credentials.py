@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from dataloaders.pages import Listing, Order
+from dataloaders.pages import Direction, Listing, Order, equals
 from models import (
     PLATFORM_TENANT_ID,
     ApiKey,
@@ -24,10 +24,41 @@ from models import (
     User,
     UserStatus,
 )
+from models.credentials import SESSION_IDLE, SESSION_LONGEST
 from models.database import Database
 from models.scopes import GRANTABLE_SCOPES
 
-api_keys: Final = Listing(ApiKey, filters={}, orders={"created_at": Order(ApiKey.created_at)})
+
+def _key_is_active(wanted: bool) -> ColumnElement[bool]:
+    ended = or_(ApiKey.revoked_at.is_not(None), ApiKey.expires_at <= func.now())
+    return ended.is_not(True) if wanted else ended.is_(True)
+
+
+def _session_is_active(wanted: bool) -> ColumnElement[bool]:
+    ended = or_(
+        Session.revoked_at.is_not(None),
+        Session.last_seen_at <= func.now() - SESSION_IDLE,
+        Session.started_at <= func.now() - SESSION_LONGEST,
+    )
+    return ended.is_not(True) if wanted else ended.is_(True)
+
+
+api_keys: Final = Listing(
+    ApiKey,
+    filters={
+        "workspace_id": equals(ApiKey.workspace_id),
+        "created_by": equals(ApiKey.created_by),
+        "is_active": _key_is_active,
+    },
+    orders={"created_at": Order(ApiKey.created_at)},
+)
+
+sessions: Final = Listing(
+    Session,
+    filters={"user_id": equals(Session.user_id), "is_active": _session_is_active},
+    orders={"started_at": Order(Session.started_at), "last_seen_at": Order(Session.last_seen_at)},
+    default=("started_at", Direction.DESC),
+)
 
 
 @dataclass(frozen=True, slots=True)

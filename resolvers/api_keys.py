@@ -7,7 +7,7 @@ to a workspace makes none beyond it, and a key that expires makes none that outl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,10 +22,12 @@ from resolvers.bearers import hash_of, key_prefix, new_api_key
 from resolvers.caller import Caller
 from resolvers.principal import Principal
 from resolvers.unit_of_work import UnitOfWork
-from resolvers.validation import line
+from resolvers.validation import line, within
 from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 100
+OVERLAP_SECONDS: Final = 86_400
+MAX_OVERLAP_SECONDS: Final = 30 * 86_400
 
 
 async def create_key(
@@ -49,6 +51,35 @@ async def create_key(
         if workspace_id is not None:
             await _present_workspace(work, workspace_id)
         return _add(work, environment, name, granted, who, workspace_id, expires_at)
+
+
+async def rotate_key(
+    call: Caller, environment: str, key_id: UUID, *, overlap_seconds: int | None, expires_at: datetime | None
+) -> tuple[ApiKey, str]:
+    """A key like the one that ``key_id`` names, and its text, shown only here; the old one ends after the overlap.
+
+    Without ``expires_at`` it lives as long as the old one was made to. Raises FORBIDDEN, INVALID, NOT_FOUND,
+    ILLEGAL_TRANSITION. Commits.
+    """
+    call.require(Scope.KEYS_WRITE)
+    who = call.who
+    overlap = OVERLAP_SECONDS if overlap_seconds is None else overlap_seconds
+    within(overlap, 0, MAX_OVERLAP_SECONDS, "overlapSeconds")
+    async with call.work() as work:
+        old = await work.locked(ApiKey, key_id, what="API key")
+        if who.workspace_id not in (None, old.workspace_id):
+            raise not_found("API key", "input", "id")
+        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= work.now):
+            raise Refusal(RefusalCode.ILLEGAL_TRANSITION, "This key has ended.", field=("input", "id"), current=old)
+        granted = _granted(who, [scope.value for scope in grantable(old.scopes)], "id")
+        if expires_at is None and old.expires_at is not None:
+            expires_at = _no_longer_than(who, work.now + (old.expires_at - old.created_at))
+        _refuse_expiry(who, expires_at, work.now)
+        if old.workspace_id is not None:
+            await _present_workspace(work, old.workspace_id)
+        key, secret = _add(work, environment, old.name, granted, who, old.workspace_id, expires_at)
+        _retire(work, old, overlap)
+        return key, secret
 
 
 async def revoke_key(call: Caller, key_id: UUID) -> ApiKey:
@@ -111,14 +142,31 @@ def _add(
     return key, secret
 
 
-def _granted(who: Principal, scopes: Sequence[str]) -> frozenset[Scope]:
+def _retire(work: UnitOfWork, old: ApiKey, overlap_seconds: int) -> None:
+    before = _facets(old)
+    if overlap_seconds == 0:
+        old.revoked_at = work.now
+        _record(work, old, "key.revoked", before, _facets(old))
+        return
+    end = work.now + timedelta(seconds=overlap_seconds)
+    old.expires_at = min(end, old.expires_at) if old.expires_at is not None else end
+    _record(work, old, "key.rotated", before, _facets(old))
+
+
+def _no_longer_than(who: Principal, expires_at: datetime) -> datetime:
+    """``expires_at``, or when the key that makes it ends."""
+    ends_at = who.expires_at if who.api_key_id is not None else None
+    return min(expires_at, ends_at) if ends_at is not None else expires_at
+
+
+def _granted(who: Principal, scopes: Sequence[str], field: str = "scopes") -> frozenset[Scope]:
     known = grantable(scopes)
     unknown = sorted(set(scopes) - {scope.value for scope in known})
     if unknown or not known:
-        raise invalid("A key holds at least one scope, and only scopes that a key can be given.", "input", "scopes")
+        raise invalid("A key holds at least one scope, and only scopes that a key can be given.", "input", field)
     beyond = sorted(scope.value for scope in known if not who.allows(scope))
     if beyond:
-        raise invalid(f"Nobody grants more than they hold: {', '.join(beyond)}.", "input", "scopes")
+        raise invalid(f"Nobody grants more than they hold: {', '.join(beyond)}.", "input", field)
     return known
 
 

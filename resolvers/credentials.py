@@ -24,7 +24,7 @@ from models import (
 )
 from models.database import Database
 from models.errors import Forbidden
-from resolvers.api_keys import create_key, replace_workspace_token, revoke_key
+from resolvers.api_keys import create_key, replace_workspace_token, revoke_key, rotate_key
 from resolvers.bearers import Bearer, read_refresh_token
 from resolvers.caller import Caller
 from resolvers.passwords import Passwords, refuse_unfit
@@ -156,6 +156,10 @@ class Accounts:
         self.forget(who.home_tenant_id)
         return row
 
+    async def unlock(self, work: UnitOfWork, user: User) -> bool:
+        """Forget the wrong passwords of a locked ``user`` row, inside the caller's unit of work; whether any were."""
+        return await self._sign_in.unlock(work, user)
+
     async def create_api_key(
         self,
         call: Caller,
@@ -169,6 +173,17 @@ class Accounts:
         return await create_key(
             call, self._environment, name=name, scopes=scopes, workspace_id=workspace_id, expires_at=expires_at
         )
+
+    async def rotate_api_key(
+        self, call: Caller, *, id: UUID, overlap_seconds: int | None = None, expires_at: datetime | None = None
+    ) -> tuple[ApiKey, str]:
+        """A key's successor and its secret, shown only here; the old key ends after the overlap. Commits.
+
+        Raises FORBIDDEN, INVALID, NOT_FOUND, ILLEGAL_TRANSITION for a key that has ended.
+        """
+        made = await rotate_key(call, self._environment, id, overlap_seconds=overlap_seconds, expires_at=expires_at)
+        self.forget(made[0].tenant_id)
+        return made
 
     async def revoke_api_key(self, call: Caller, *, id: UUID) -> ApiKey:
         """End a key. Raises FORBIDDEN, NOT_FOUND. Commits."""

@@ -122,14 +122,16 @@ async def count_failure(work: UnitOfWork, attempt: Attempt, user: User | None) -
         await _lock(work, user, failure)
 
 
-async def forget_failures(work: UnitOfWork, attempt: Attempt, *, everywhere: bool = False) -> None:
-    """Start the count anew: for the network that a right password came from, or for all."""
+async def forget_failures(work: UnitOfWork, attempt: Attempt, *, everywhere: bool = False) -> int:
+    """Start the count anew: for the network that a right password came from, or for all; how many there were."""
     where = [] if everywhere else [SignInFailure.network == attempt.network]
-    await work.session.execute(
+    forgotten = await work.session.scalars(
         delete(SignInFailure)
         .where(SignInFailure.tenant_id == work.tenant_id, SignInFailure.account == attempt.account, *where)
+        .returning(SignInFailure.id)
         .execution_options(synchronize_session=False)
     )
+    return len(forgotten.all())
 
 
 async def _lock(work: UnitOfWork, user: User, failure: SignInFailure) -> None:

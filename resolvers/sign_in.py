@@ -130,6 +130,14 @@ class SignIn:
         email = user.email if user.email is not None else str(user.id)
         return Attempt(account_of(self._account_key, user.tenant_id, email), network_of(address))
 
+    async def unlock(self, work: UnitOfWork, user: User) -> bool:
+        """Forget every wrong password for ``user``, whose row is locked; whether there was anything to forget."""
+        forgotten = await forget_failures(work, self.attempt_of(user, None), everywhere=True)
+        if not forgotten and user.locked_until is None:
+            return False
+        user.locked_until, user.failed_login_attempts = None, 0
+        return True
+
     @asynccontextmanager
     async def evenly(self) -> AsyncIterator[None]:
         """Let a refusal inside come out no sooner than any other."""

@@ -22,6 +22,7 @@ from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.registry import RegistryMutations, RegistryQueries
+from schema.sessions import SessionMutations, SessionQueries
 from schema.tenants import TenantMutations, TenantQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
@@ -29,7 +30,14 @@ from schema.workspace_streams import RegistrySubscriptions
 
 @strawberry.type(description="What can be read.")
 class Query(
-    ActivityQueries, ConsentQueries, CredentialQueries, TenantQueries, UserQueries, AgentQueries, RegistryQueries
+    ActivityQueries,
+    ConsentQueries,
+    CredentialQueries,
+    SessionQueries,
+    TenantQueries,
+    UserQueries,
+    AgentQueries,
+    RegistryQueries,
 ):
     """Root of queries."""
 
@@ -38,7 +46,9 @@ class Query(
     description="Payloads are nullable so that one refused field does not empty its siblings. On CONFLICT, "
     "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
 )
-class Mutation(ConsentMutations, CredentialMutations, TenantMutations, UserMutations, RegistryMutations):
+class Mutation(
+    ConsentMutations, CredentialMutations, SessionMutations, TenantMutations, UserMutations, RegistryMutations
+):
     """Root of mutations."""
 
 

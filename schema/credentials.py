@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from strawberry import ID
 
 import models
 from dataloaders.credentials import api_keys
+from dataloaders.pages import Direction
 from models import Role, Scope
 from resolvers.call import Call
 from resolvers.principal import Principal
 from schema.commands import UserError, command, payload, user_errors
 from schema.common import Connection, Node, connection
-from schema.declare import column, computed, node, part, root_fields, to_one
+from schema.declare import column, computed, describe, node, part, root_fields, to_one
 from schema.inputs import form, optional, required
 from schema.registry import Workspace
 from schema.tenants import Tenant
 from schema.users import User, UserPayload
+
+
+class ApiKeyOrderField(StrEnum):
+    """What keys can be sorted by."""
+
+    CREATED_AT = "created_at"
+
+
+describe(ApiKeyOrderField, "What keys can be sorted by.", CREATED_AT="When they were made.")
 
 
 @node(
@@ -96,6 +107,32 @@ class CreateApiKeyInput:
     expires_at: datetime | None = optional("When it ends by itself; never when absent.")
 
 
+@form("Which key gets a successor.")
+class RotateApiKeyInput:
+    """Input of rotateApiKey."""
+
+    id: ID = required("Which one.", of="key")
+    overlap_seconds: int | None = optional("How long the old key goes on; a day when absent, at most 30, 0 ends it.")
+    expires_at: datetime | None = optional("When the new key ends by itself; as long a life as the old one's.")
+
+
+@form("Which keys; fields combine with and.")
+class ApiKeyFilter:
+    """Filter of API keys."""
+
+    workspace_id: ID | None = optional("Machine tokens of this workspace.", of="workspace")
+    created_by: ID | None = optional("Made by this person.", of="user")
+    is_active: bool | None = optional("Whether they are neither revoked nor expired.")
+
+
+@form("How keys are sorted; ties are broken by id.")
+class ApiKeyOrder:
+    """Order of API keys."""
+
+    field: ApiKeyOrderField = required("What to sort by.")
+    direction: Direction = required("Which end comes first.")
+
+
 @form("Which key ends.")
 class RevokeApiKeyInput:
     """Input of revokeApiKey."""
@@ -138,6 +175,15 @@ class CreateApiKeyPayload:
     user_errors: list[UserError] = user_errors()
 
 
+@payload("A key's successor with its secret.")
+class RotateApiKeyPayload:
+    """Payload of rotateApiKey."""
+
+    api_key: ApiKey | None = column("The new key; the old one when it could not be rotated.")
+    secret: str | None = column("Shown once, here.")
+    user_errors: list[UserError] = user_errors()
+
+
 @payload("A key after a change.")
 class ApiKeyPayload:
     """Payload of revokeApiKey."""
@@ -161,7 +207,9 @@ class CredentialQueries:
     viewer: Viewer | None = computed(
         lambda _, call: call.principal, "Null when the request carries no credentials.", scope=Scope.PUBLIC, cost=0
     )
-    api_keys: Connection[ApiKey] | None = connection(api_keys, "The tenant's keys.")
+    api_keys: Connection[ApiKey] | None = connection(
+        api_keys, "The tenant's keys.", filter=ApiKeyFilter, order=ApiKeyOrder
+    )
 
 
 async def _login(call: Call, **said: Any) -> Any:
@@ -182,6 +230,10 @@ async def _change_password(call: Call, **said: Any) -> Any:
 
 async def _create_key(call: Call, **said: Any) -> Any:
     return NewKey(*await call.services.accounts.create_api_key(call, **said))
+
+
+async def _rotate_key(call: Call, **said: Any) -> Any:
+    return NewKey(*await call.services.accounts.rotate_api_key(call, **said))
 
 
 async def _revoke_key(call: Call, **said: Any) -> Any:
@@ -225,6 +277,13 @@ class CredentialMutations:
         "Makes a key; its secret is shown once.",
         input=CreateApiKeyInput,
         payload=CreateApiKeyPayload,
+        scope=Scope.KEYS_WRITE,
+    )
+    rotate_api_key: RotateApiKeyPayload | None = command(
+        _rotate_key,
+        "Makes a key like another one, which ends after an overlap; the new secret is shown once.",
+        input=RotateApiKeyInput,
+        payload=RotateApiKeyPayload,
         scope=Scope.KEYS_WRITE,
     )
     revoke_api_key: ApiKeyPayload | None = command(

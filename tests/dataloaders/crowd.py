@@ -78,10 +78,17 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'agent_' 
 FROM generate_series(1, :rows) AS n
 """,
     "api_keys": """
-INSERT INTO api_keys (tenant_id, id, name, prefix, secret_hash, scopes, created_at)
-SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'key ' || n, 'sbx_test', '', '{}',
-  now() - n * interval '1 second'
-FROM generate_series(1, :rows) AS n
+INSERT INTO api_keys (tenant_id, id, name, prefix, secret_hash, scopes, workspace_id, created_by, revoked_at,
+  created_at)
+SELECT tenant, gen_random_uuid(), 'key ' || n, 'sbx_test', '', '{}', CASE WHEN n % 101 < 5 THEN tenant END,
+  CASE WHEN n % 101 > 95 THEN tenant END, CASE WHEN n % 3 > 0 THEN now() END, now() - n * interval '1 second'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS tenant FROM generate_series(1, :rows) AS n) made
+""",
+    "sessions": """
+INSERT INTO sessions (tenant_id, id, user_id, started_at, last_seen_at, revoked_at)
+SELECT tenant_id, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN tenant_id ELSE id END, created_at,
+  now() - n * 7919 % 500000 * interval '1 second', CASE WHEN n % 3 > 0 THEN now() END
+FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM users) u
 """,
 }
 """How each listed table is filled, parents first; a new list brings its own."""
@@ -137,6 +144,11 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("agents", "status"): [AgentStatus.REJECTED],
         ("agents", "type"): [AgentType.CREW_AI],
         ("agents", "workspace_id"): crowd.mine,
+        ("api_keys", "created_by"): crowd.mine,
+        ("api_keys", "is_active"): True,
+        ("api_keys", "workspace_id"): crowd.mine,
+        ("sessions", "is_active"): True,
+        ("sessions", "user_id"): crowd.mine,
         ("tenants", "plan"): [TenantPlan.ENTERPRISE],
         ("tenants", "status"): [TenantStatus.SUSPENDED],
         ("user_consents", "consent_type"): ["kind_7"],

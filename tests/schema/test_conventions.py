@@ -29,13 +29,13 @@ SCHEMA: Final = core(build())
 TYPES: Final[list[GraphQLNamedType]] = [one for name, one in SCHEMA.type_map.items() if not name.startswith("__")]
 
 LISTS_WITHOUT: Final = {
-    "Query.apiKeys": {"filter", "orderBy"},  # a tenant has few keys; the contract has neither
     "Query.activity": {"orderBy", "totalCount"},  # a log has one order, and it is not counted
 }
 """Lists that lack what every other list has."""
 
 FREE: Final = {
     "ActivityEvent.cursor": "the database's epoch is read once",
+    "Session.isCurrent": "the principal's session is known already",
     "Query.viewer": "the principal is known already",
     "Viewer.roles": "the principal's",
     "Viewer.scopes": "the principal's",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from models import Agent, AgentType, ApiKey, Role, Scope, User, UserStatus, Workspace
+from models import Agent, AgentType, ApiKey, Role, Scope, Session, User, UserConsent, UserStatus, Workspace, utcnow
 from models.database import Database
 from models.ids import NIL, encode, suffix, uuid7
 from models.scopes import WORKSPACE_TOKEN_SCOPES
@@ -26,13 +26,18 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
     place = Workspace(tenant_id=tenant_id, id=uuid7(), name="place")
+    ada = User(tenant_id=tenant_id, id=uuid7(), display_name="Ada", status=UserStatus.ACTIVE)
     rows: list[Any] = [
         place,
         Agent(tenant_id=tenant_id, id=uuid7(), name="agent", type=AgentType.LLM),
-        User(tenant_id=tenant_id, id=uuid7(), display_name="Ada", status=UserStatus.ACTIVE),
+        ada,
+        Session(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, started_at=utcnow(), last_seen_at=utcnow()),
+        UserConsent(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, consent_type="c", granted=True),
         ApiKey(tenant_id=tenant_id, id=uuid7(), name="key", prefix="sbx", secret_hash=b""),
     ]
     async with database.session(tenant_id) as session:
+        session.add(ada)
+        await session.flush()
         session.add_all(rows)
         await session.commit()
     await tell(gateway, tenant_id, envelope(entity_id=place.id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from gateway.egress import Egress
 from gateway.keys import key_provider, refresh_key, token_keys
 from gateway.settings import Settings
 from models import utcnow
@@ -13,6 +14,7 @@ from resolvers.call import Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.keyring import Keyring
+from resolvers.issuer_keys import IssuerKeys
 from resolvers.passwords import Passwords
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer
@@ -58,6 +60,10 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             "demo" if settings.is_demo else "live",
         )
         stack.push_async_callback(accounts.close)
+        egress = Egress(settings.egress_networks())
+        stack.push_async_callback(egress.close)
+        issuer_keys = IssuerKeys(egress)
+        stack.push_async_callback(issuer_keys.close)
         yield Services(
             database=database,
             announcer=announcer,
@@ -67,5 +73,6 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             heartbeats=intake,
             board=board,
             accounts=accounts,
+            issuer_keys=issuer_keys,
             keyring=Keyring(key_provider(settings)),
         )

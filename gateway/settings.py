@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = Field(
         default_factory=list, description="Addresses and networks whose X-Forwarded-For is believed."
     )
+    egress_allow: CommaSeparated = Field(
+        default_factory=list, description="Private networks that tenants' addresses may lead to, e.g. 10.1.0.0/16."
+    )
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -130,14 +133,13 @@ class Settings(BaseSettings):
             _key(one)
         return value
 
-    @field_validator("trusted_proxies", mode="after")
+    @field_validator("trusted_proxies", "egress_allow", mode="after")
     @classmethod
     def _networks(cls, value: list[str]) -> list[str]:
         try:
             return [str(ip_network(one)) for one in value]
         except ValueError as error:
             raise ValueError("addresses or networks like 10.0.0.0/8") from error
-
     @field_validator("refresh_key", mode="after")
     @classmethod
     def _refresh(cls, value: str | None) -> str | None:
@@ -174,6 +176,10 @@ class Settings(BaseSettings):
         """Where people reach this gateway from this machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def egress_networks(self) -> list[IPv4Network | IPv6Network]:
+        """The private networks that the gateway may ask on a tenant's behalf."""
+        return [ip_network(one) for one in self.egress_allow]
 
     def pool(self) -> PoolOptions:
         """How the serving role's connections are pooled."""

@@ -15,6 +15,8 @@ from models.credentials import (
     Session,
     SignInFailure,
 )
+from models.credentials import ApiKey, CredentialVersion, RefreshToken, Session
+from models.identity_providers import IdentityProvider, SpentIdToken
 from models.registry import (
     AgentAssignment,
     AssignmentStatus,
@@ -56,6 +58,7 @@ __all__ = [
     "EventTopic",
     "EventView",
     "IdempotencyKey",
+    "IdentityProvider",
     "ImportedRow",
     "Lease",
     "MailKind",
@@ -71,6 +74,7 @@ __all__ = [
     "SecretOwner",
     "Session",
     "SignInFailure",
+    "SpentIdToken",
     "StreamEpoch",
     "StreamFloor",
     "StructureEvent",

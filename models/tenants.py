@@ -80,6 +80,7 @@ class Tenant(Base):
         Index("ix_tenants_name", "name", "id"),
         Index("ix_tenants_status", "status"),
         Index("ix_tenants_plan", "plan"),
+        Index("ix_tenants_cancelled", "cancelled_at", postgresql_where=text("deleted_at IS NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
@@ -93,6 +94,7 @@ class Tenant(Base):
     source_ref: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
+    cancelled_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
     @property

@@ -52,6 +52,8 @@ class User(ImportedRow):
     locked_until: Mapped[datetime | None]
     preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
     authorization_version: Mapped[int] = mapped_column(default=1)
+    identity_provider_id: Mapped[UUID | None]
+    external_subject: Mapped[str | None]
     last_login_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     search: Mapped[str] = mapped_column(
@@ -80,6 +82,10 @@ class User(ImportedRow):
                 unique=True,
                 postgresql_where=text("deleted_at IS NULL"),
             ),
+            belongs_to("identity_provider_id", "identity_providers", ondelete="SET NULL"),
+            # Whoever is signed in elsewhere has no password here, whichever code forgets that.
+            CheckConstraint("identity_provider_id IS NULL OR password_hash IS NULL", name="password_elsewhere"),
+            Index("uq_users_identity", "tenant_id", "identity_provider_id", "external_subject", unique=True),
             Index("ix_users_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
             Index("ix_users_email_key", "tenant_id", "email_key", "id"),
             Index(
@@ -103,6 +109,11 @@ class User(ImportedRow):
     def shown_name(self) -> str:
         """displayName as the API promises it: name, then username, then the address up to the @."""
         return self.display_name or self.username or (self.email or "").partition("@")[0] or "unknown"
+
+    @property
+    def signs_in_elsewhere(self) -> bool:
+        """Whether the tenant's identity provider signs the person in."""
+        return self.identity_provider_id is not None
 
     @property
     def granted_roles(self) -> list[Role]:

@@ -17,6 +17,7 @@ from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.idempotency import Claim
 from resolvers.keyring import Keyring
+from resolvers.issuer_keys import IssuerKeys
 from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.bus import Bus
@@ -38,6 +39,7 @@ class Services:
     heartbeats: HeartbeatIntake
     board: HeartbeatBoard
     accounts: Accounts
+    issuer_keys: IssuerKeys
     keyring: Keyring
     clock: Callable[[], datetime] = utcnow
 

@@ -74,11 +74,10 @@ async def create_user(
     """A new person: active with a password, pending without. Raises FORBIDDEN, INVALID, ALREADY_EXISTS. Commits."""
     call.require(Scope.USERS_WRITE)
     if roles:
-        _require_admin(call.who)
+        require_admin(call.who)
     said = UserChanges(username=username, display_name=display_name, department=department, roles=roles)
-    user = User(id=uuid7(), email=email_address(email), **_cleaned(said))
-    user.email_key = email_key(email)
-    user.email_hash = hashlib.sha256(user.email_key.encode()).hexdigest()
+    user = User(id=uuid7(), **_cleaned(said))
+    set_email(user, email)
     if password is not None:
         # Before the transaction: a row lock or a connection must not wait for argon2.
         user.password_hash = await call.services.accounts.hash_password(password, "password")
@@ -87,7 +86,7 @@ async def create_user(
         work.add(user)
         _crown(user)
         await flush_unique(work, _TAKEN)
-        _record(work, user, "user.created", None, user.facets())
+        record_user(work, user, "user.created", None, user.facets())
     return user
 
 
@@ -102,12 +101,12 @@ async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -
         # Asked before the look-up, so that a refusal does not tell who exists.
         call.require(Scope.USERS_WRITE)
     if "roles" in changes:
-        _require_admin(who)
+        require_admin(who)
     cleaned = _cleaned(changes)
     async with call.work() as work:
         user = await _locked(work, id, cleaned)
         if "status" in cleaned and Role.ADMIN in user.granted_roles:
-            _require_admin(who)
+            require_admin(who)
         before = user.facets()
         changed = sorted(name for name, value in cleaned.items() if getattr(user, name) != value)
         if "status" in changed:
@@ -119,7 +118,7 @@ async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -
             await flush_unique(work, _TAKEN)
             gone = user.status is UserStatus.DELETED
             kind = "user.deleted" if gone else "user.updated"
-            _record(work, user, kind, before, None if gone else user.facets(), {"changed": changed})
+            record_user(work, user, kind, before, None if gone else user.facets(), {"changed": changed})
     call.services.accounts.forget(user.tenant_id)
     return user
 
@@ -132,17 +131,42 @@ async def delete_user(call: Call, *, id: UUID) -> str:
     return (await update_user(call, id=id, status=UserStatus.DELETED)).typeid
 
 
+def require_admin(who: Principal) -> None:
+    """Only an admin gives roles, and what gives roles. Raises FORBIDDEN."""
+    if not who.is_platform_admin and Role.ADMIN not in who.roles:
+        raise Forbidden("Only an admin gives and takes roles.")
+
+
+async def adopt_roles(work: UnitOfWork, user_id: UUID, roles: Sequence[Role]) -> User:
+    """The person, locked, with these roles, which their identity provider says; the last active admin stays one."""
+    cleaned = _cleaned(UserChanges(roles=roles))
+    try:
+        user = await _locked(work, user_id, cleaned)
+    except Refusal as refusal:
+        if refusal.code is not RefusalCode.ILLEGAL_TRANSITION:
+            raise
+        return await work.locked(User, user_id)
+    if user.roles != cleaned["roles"]:
+        before = user.facets()
+        user.roles = cleaned["roles"]
+        await _apply(work, user, ["roles"])
+        record_user(work, user, "user.updated", before, user.facets(), {"changed": ["roles"]})
+    return user
+
+
+def set_email(user: User, email: str) -> None:
+    """Give the person an address, with what it is found by. Raises INVALID."""
+    user.email = email_address(email)
+    user.email_key = email_key(user.email)
+    user.email_hash = hashlib.sha256(user.email_key.encode()).hexdigest()
+
+
 def email_address(value: str, field: str = "email") -> str:
     """An address as it was given, trimmed. Raises INVALID for what cannot be one."""
     trimmed = value.strip()
     if len(trimmed) > EMAIL_LIMIT or not _EMAIL.fullmatch(trimmed):
         raise invalid("This is an e-mail address.", "input", field)
     return trimmed
-
-
-def _require_admin(who: Principal) -> None:
-    if not who.is_platform_admin and Role.ADMIN not in who.roles:
-        raise Forbidden("Only an admin gives and takes roles.")
 
 
 async def _locked(work: UnitOfWork, user_id: UUID, cleaned: dict[str, Any]) -> User:
@@ -232,7 +256,7 @@ def _username(value: str) -> str:
     return value
 
 
-def _record(
+def record_user(
     work: UnitOfWork,
     user: User,
     kind: str,
@@ -240,6 +264,7 @@ def _record(
     after: dict[str, Any] | None,
     payload: dict[str, Any] | None = None,
 ) -> None:
+    """Tell of a person's change; ``before`` and ``after`` are their facets, None while they are not there."""
     work.record(
         Envelope(
             topic=EventTopic.TENANCY,

@@ -21,6 +21,7 @@ from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
+from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.tenants import TenantMutations, TenantQueries
@@ -31,13 +32,13 @@ from schema.workspace_streams import RegistrySubscriptions
 @strawberry.type(description="What can be read.")
 class Query(
     ActivityQueries,
+    AgentQueries,
     ConsentQueries,
     CredentialQueries,
+    RegistryQueries,
     SessionQueries,
     TenantQueries,
     UserQueries,
-    AgentQueries,
-    RegistryQueries,
 ):
     """Root of queries."""
 
@@ -47,7 +48,13 @@ class Query(
     "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
 )
 class Mutation(
-    ConsentMutations, CredentialMutations, SessionMutations, TenantMutations, UserMutations, RegistryMutations
+    ConsentMutations,
+    CredentialMutations,
+    IdentityProviderMutations,
+    RegistryMutations,
+    SessionMutations,
+    TenantMutations,
+    UserMutations,
 ):
     """Root of mutations."""
 

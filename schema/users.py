@@ -91,6 +91,7 @@ class User(Node):
     is_platform_admin: bool | None = _private("Whether they run the platform itself.")
     status: UserStatus = column("Whether they may sign in.")
     email_verified: bool | None = _private("Whether the address was proven.")
+    signs_in_elsewhere: bool | None = _private("Whether the tenant's identity provider signs them in.")
     preferences: JSON | None = _private("What they set for themselves.")
     locked_until: datetime | None = _private("Until when sign-in is refused.")
     last_login_at: datetime | None = _private("When they last signed in.")

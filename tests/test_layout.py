@@ -18,6 +18,7 @@ OURS: Final = (*PACKAGES, "tests")
 NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "tenants": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "users": ("dataloaders", "resolvers", "schema", "tests/dataloaders", "tests/resolvers"),
+    "identity_providers": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "credentials": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "schema", "tests/schema"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.key_providers import LocalKeys
+from gateway.egress import Egress
 from models import Agent, AgentType, Role, Scope, Tenant, Workspace, utcnow
 from models.database import Database
 from models.ids import suffix, uuid7
@@ -19,6 +21,7 @@ from resolvers.call import Call, Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.keyring import Keyring
+from resolvers.issuer_keys import IssuerKeys
 from resolvers.passwords import Passwords
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
@@ -86,6 +89,10 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             refused_after_seconds=0.0,
         )
         stack.push_async_callback(accounts.close)
+        egress = Egress([ip_network("127.0.0.0/8")])
+        stack.push_async_callback(egress.close)
+        issuer_keys = IssuerKeys(egress)
+        stack.push_async_callback(issuer_keys.close)
         yield Services(
             database=database,
             announcer=announcer,
@@ -95,6 +102,7 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             heartbeats=intake,
             board=HeartbeatBoard(bus),
             accounts=accounts,
+            issuer_keys=issuer_keys,
             keyring=Keyring(LocalKeys([b"k" * 32])),
         )
 

@@ -13,8 +13,8 @@ from models.database import Database
 from resolvers.call import Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
-from resolvers.keyring import Keyring
 from resolvers.issuer_keys import IssuerKeys
+from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer

@@ -95,7 +95,15 @@ class Settings(BaseSettings):
     network_requests_per_minute: int = Field(3_000, ge=1, description="Of one network without credentials.")
     network_logins_per_minute: int = Field(60, ge=1, description="Sign-ins and the like of one network.")
 
-    @field_validator("allowed_origins", "allowed_hosts", "token_keys", "secrets_keys", "trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_origins",
+        "allowed_hosts",
+        "token_keys",
+        "secrets_keys",
+        "trusted_proxies",
+        "egress_allow",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [one.strip() for one in value.split(",") if one.strip()] if isinstance(value, str) else value
@@ -140,6 +148,7 @@ class Settings(BaseSettings):
             return [str(ip_network(one)) for one in value]
         except ValueError as error:
             raise ValueError("addresses or networks like 10.0.0.0/8") from error
+
     @field_validator("refresh_key", mode="after")
     @classmethod
     def _refresh(cls, value: str | None) -> str | None:

@@ -15,7 +15,6 @@ from models.credentials import (
     Session,
     SignInFailure,
 )
-from models.credentials import ApiKey, CredentialVersion, RefreshToken, Session
 from models.identity_providers import IdentityProvider, SpentIdToken
 from models.registry import (
     AgentAssignment,

@@ -16,8 +16,8 @@ from models.errors import Forbidden, Unauthenticated
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.idempotency import Claim
-from resolvers.keyring import Keyring
 from resolvers.issuer_keys import IssuerKeys
+from resolvers.keyring import Keyring
 from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.bus import Bus

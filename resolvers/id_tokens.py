@@ -106,7 +106,7 @@ def _header(token: str) -> tuple[str | None, str]:
     except (jwt.PyJWTError, ValueError, TypeError) as error:
         raise BadIdToken("malformed") from error
     algorithm, key_id = header.get("alg"), header.get("kid")
-    if not any(algorithm in known for known in ALGORITHMS.values()):
+    if not isinstance(algorithm, str) or not any(algorithm in known for known in ALGORITHMS.values()):
         raise BadIdToken("algorithm")
     if key_id is not None and not isinstance(key_id, str):
         raise BadIdToken("key")

@@ -161,8 +161,8 @@ def _usable(jwk: Any) -> IssuerKey | None:
     """A key that signs, of a size that is neither weak nor slow; None for any other."""
     if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or not isinstance(jwk.get("kid", ""), str):
         return None
-    kind, named = (jwk.get("kty"), jwk.get("crv")), jwk.get("alg")
-    possible = ALGORITHMS.get(("RSA", None) if kind[0] == "RSA" else kind, frozenset())
+    kind, curve, named = jwk.get("kty"), jwk.get("crv"), jwk.get("alg")
+    possible = ALGORITHMS.get((str(kind), None if kind == "RSA" else str(curve)), frozenset())
     algorithms = possible if named is None else possible & {named}
     if not algorithms:
         return None

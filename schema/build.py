@@ -35,6 +35,7 @@ class Query(
     AgentQueries,
     ConsentQueries,
     CredentialQueries,
+    IdentityProviderQueries,
     RegistryQueries,
     SessionQueries,
     TenantQueries,

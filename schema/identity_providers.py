@@ -126,11 +126,12 @@ class IdentityProviderMutations:
 
     login_with_id_token: AuthPayload | None = command(
         external_sign_in.login_with_id_token,
-        "Signs in by the tenant's identity provider. One answer to everything that is wrong; at most once an operation.",
+        "Signs in by the tenant's identity provider. One answer to everything that is wrong; once an operation.",
         input=LoginWithIdTokenInput,
         payload=AuthPayload,
         scope=Scope.PUBLIC,
         cost=100,
+        guarded=True,
     )
     set_identity_provider: IdentityProviderPayload | None = command(
         use_cases.set_identity_provider,

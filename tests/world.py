@@ -11,8 +11,8 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.key_providers import LocalKeys
 from gateway.egress import Egress
+from gateway.key_providers import LocalKeys
 from models import Agent, AgentType, Role, Scope, Tenant, Workspace, utcnow
 from models.database import Database
 from models.ids import suffix, uuid7
@@ -20,8 +20,8 @@ from models.scopes import scopes_of
 from resolvers.call import Call, Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
-from resolvers.keyring import Keyring
 from resolvers.issuer_keys import IssuerKeys
+from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens

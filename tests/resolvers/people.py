@@ -17,6 +17,7 @@ from models.ids import uuid7
 from models.users import email_key
 from resolvers.call import Call, Services
 from resolvers.credentials import Accounts, Signed
+from resolvers.issuer_keys import IssuerKeys
 from resolvers.passwords import Passwords
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
@@ -74,6 +75,7 @@ class House:
     keys: list[Ed25519PrivateKey] = field(default_factory=lambda: [Ed25519PrivateKey.generate()])
     refresh_key: bytes = b"r" * 32
     refused_after_seconds: float = 0.0
+    issuer_keys: IssuerKeys | None = None
 
     def accounts(self) -> Accounts:
         """Another gateway's accounts: nothing shared but the keys and the database."""
@@ -97,6 +99,7 @@ class House:
         means: dict[str, Any] = {one.name: None for one in fields(Services)}
         means |= {"database": self.database, "announcer": self.announced, "clock": self.clock}
         means["accounts"] = accounts or self.accounts()
+        means["issuer_keys"] = self.issuer_keys
         return Call(
             services=Services(**means), principal=principal, address=address, user_agent="tests \x00 of signing in"
         )

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.anchors import anchor_target
 from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
 from gateway.metrics import observed
@@ -117,6 +118,7 @@ def create_app(settings: Settings) -> GatewayApp:
                     services,
                     event_days=settings.event_retention_days,
                     event_count=settings.event_retention_count,
+                    anchor=anchor_target(settings.audit_anchor),
                 )
                 worker.start()
                 stack.push_async_callback(worker.stop)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.key_providers import LocalKeys
 from gateway.settings import Settings, SettingsError
+from models.sealing import AuditKeys
 from resolvers.keyring import KeyProvider
 
 
@@ -27,6 +28,11 @@ def refresh_key(settings: Settings) -> bytes:
 def key_provider(settings: Settings) -> KeyProvider:
     """What wraps the tenants' data keys."""
     return LocalKeys([bytes.fromhex(one) for one in settings.secrets_keys] or [_own(settings, "secrets.key")])
+
+
+def audit_keys(settings: Settings) -> AuditKeys:
+    """The keys of the audit log; the first chains and seals."""
+    return AuditKeys([bytes.fromhex(one) for one in settings.audit_keys] or [_own(settings, "audit.key")])
 
 
 def _own(settings: Settings, name: str) -> bytes:

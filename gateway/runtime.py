@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.egress import Egress
-from gateway.keys import key_provider, refresh_key, token_keys
+from gateway.keys import audit_keys, key_provider, refresh_key, token_keys
 from gateway.settings import Settings
 from models import utcnow
 from models.database import Database
@@ -29,7 +29,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
     """The services of ``settings``, running while the block lasts. Needs database and Redis addresses."""
     assert settings.redis_url is not None
     async with AsyncExitStack() as stack:
-        database = Database(settings.database_urls(), settings.pool())
+        database = Database(settings.database_urls(), settings.pool(), audit_keys(settings))
         stack.push_async_callback(database.close)
         bus = Bus.from_url(settings.redis_url)
         await bus.start()

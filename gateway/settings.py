@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     egress_allow: CommaSeparated = Field(
         default_factory=list, description="Private networks that tenants' addresses may lead to, e.g. 10.1.0.0/16."
     )
+    audit_keys: CommaSeparated = Field(
+        default_factory=list, description="64 hex digits each; the first chains and seals the audit log."
+    )
+    audit_anchor: str | None = Field(
+        None, description="Where the audit log's signed heads go each minute: a file's path or an https address."
+    )
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -102,6 +108,7 @@ class Settings(BaseSettings):
         "secrets_keys",
         "trusted_proxies",
         "egress_allow",
+        "audit_keys",
         mode="before",
     )
     @classmethod
@@ -134,7 +141,14 @@ class Settings(BaseSettings):
             raise ValueError("a URL like redis://host:6379/0 or unix:///path")
         return value
 
-    @field_validator("token_keys", "secrets_keys", mode="after")
+    @field_validator("audit_anchor", mode="after")
+    @classmethod
+    def _anchor(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not value.startswith(("http://", "https://")):
+            raise ValueError("a file's path or an address like https://host/path")
+        return value
+
+    @field_validator("token_keys", "secrets_keys", "audit_keys", mode="after")
     @classmethod
     def _seeds(cls, value: list[str]) -> list[str]:
         for one in value:
@@ -162,6 +176,9 @@ class Settings(BaseSettings):
             raise ValueError("SIGNALBOX_TOKEN_KEYS is needed in production: 64 hex digits, the first key signs")
         if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.secrets_keys:
             raise ValueError("SIGNALBOX_SECRETS_KEYS is needed in production: 64 hex digits, the first key wraps")
+        if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.audit_keys:
+            # A key in the data directory would be another one on every machine, and the chain broken.
+            raise ValueError("SIGNALBOX_AUDIT_KEYS is needed in production: 64 hex digits, the first key chains")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -15,7 +15,9 @@ import structlog
 from gateway.leadership import RENEWAL_SECONDS, Leadership
 from models.database import Database
 from models.errors import Unavailable
+from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.liveness import Liveness
+from resolvers.log_months import LogMonths
 from resolvers.retention import MayGoOn, RetentionRules, delete_keys, trim_logs
 from resolvers.unit_of_work import Announces
 from subscriptions.beat_publisher import LIVENESS_PREFIX
@@ -87,6 +89,9 @@ class Worker:
         key_hours: float = 24,
         sweep_seconds: float = 1.0,
         retention_seconds: float = 60.0,
+        anchor: AnchorTarget | None = None,
+        anchor_seconds: float = 60.0,
+        months_seconds: float = 3600.0,
     ) -> None:
         rules = RetentionRules(timedelta(hours=key_hours), timedelta(days=event_days), event_count)
         database = means.database
@@ -101,6 +106,7 @@ class Worker:
             Job("liveness-hints", self._listen, _every(sweep_seconds)),
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
+            *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
         )
 
     @property
@@ -149,13 +155,28 @@ class Worker:
         _log.error("worker.job_failed", job=job.name, failures=job.state.failures, exc_info=not is_passing)
         await asyncio.sleep(min(job.max_backoff_seconds, _FIRST_BACKOFF_SECONDS * 2 ** min(job.state.failures - 1, 10)))
 
-    def _led(self, name: str, run: Callable[[MayGoOn], Awaitable[int]], seconds: float) -> Job:
+    def _of_the_audit_log(
+        self, anchor: AnchorTarget | None, anchor_seconds: float, months_seconds: float
+    ) -> Iterator[Job]:
+        database, clock = self._means.database, self._means.clock
+        if database.audit is None:
+            return
+        months = LogMonths(database, database.audit, clock)
+        yield self._led("make-log-months", months.make, months_seconds, said="worker.made")
+        yield self._led("drop-log-months", months.drop, months_seconds)
+        if anchor is not None:
+            anchoring = Anchoring(database, database.audit, anchor, clock)
+            yield self._led("anchor-audit-logs", anchoring.run, anchor_seconds, said="worker.anchored")
+
+    def _led(
+        self, name: str, run: Callable[[MayGoOn], Awaitable[int]], seconds: float, *, said: str = "worker.deleted"
+    ) -> Job:
         async def lead() -> None:
             epoch = await self.leadership.until_leader()
             started_at = time.monotonic()
-            if deleted := await run(lambda: self.leadership.holds(epoch)):
+            if count := await run(lambda: self.leadership.holds(epoch)):
                 took = round(time.monotonic() - started_at, 3)
-                _log.info("worker.deleted", job=name, rows=deleted, seconds=took)
+                _log.info(said, job=name, rows=count, seconds=took)
 
         return Job(name, lead, _every(seconds))
 

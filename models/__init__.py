@@ -2,6 +2,18 @@
 
 from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFloor, TenantStream
 from models.agents import Agent, AgentStatus, AgentType
+from models.audit import (
+    AccessType,
+    AuditCheckpoint,
+    AuditHead,
+    AuditLog,
+    DataAccessLog,
+    DataCategory,
+    LegalBasis,
+    PersonKey,
+    RetentionRule,
+    RetentionSubject,
+)
 from models.base import Base, ImportedRow, TenantRow, utcnow
 from models.coordination import IdempotencyKey, Lease
 from models.credentials import (
@@ -45,14 +57,20 @@ __all__ = [
     "PLATFORM_SLUG",
     "PLATFORM_TENANT_ID",
     "UNLIMITED",
+    "AccessType",
     "Agent",
     "AgentAssignment",
     "AgentStatus",
     "AgentType",
     "ApiKey",
     "AssignmentStatus",
+    "AuditCheckpoint",
+    "AuditHead",
+    "AuditLog",
     "Base",
     "CredentialVersion",
+    "DataAccessLog",
+    "DataCategory",
     "Event",
     "EventTopic",
     "EventView",
@@ -60,11 +78,15 @@ __all__ = [
     "IdentityProvider",
     "ImportedRow",
     "Lease",
+    "LegalBasis",
     "MailKind",
     "OneTimePurpose",
     "OneTimeToken",
     "OutgoingMail",
+    "PersonKey",
     "RefreshToken",
+    "RetentionRule",
+    "RetentionSubject",
     "Role",
     "RuntimeState",
     "Scope",

@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import Unavailable
 from models.roles import APP, INGEST, PLATFORM, TAIL
+from models.sealing import AuditKeys
 from models.turns import Turns
 
 _BIND = text("SELECT set_config('app.tenant_id', :tenant, true)")
@@ -88,7 +89,9 @@ class DatabaseUrls:
 class Database:
     """The pools of one process."""
 
-    def __init__(self, urls: DatabaseUrls, pool: PoolOptions) -> None:
+    def __init__(self, urls: DatabaseUrls, pool: PoolOptions, audit: AuditKeys | None = None) -> None:
+        """``audit`` chains and seals the log of changes; without it nothing that is logged can be changed."""
+        self.audit = audit
         small = PoolOptions(size=2, wait_seconds=pool.wait_seconds, pgbouncer=pool.pgbouncer)
         # Half: whatever one tenant does, the others have the rest.
         self.turns = Turns(max(1, pool.size // 2), pool.wait_seconds)

@@ -13,6 +13,7 @@ from dataloaders.base import Batch, LoaderScope
 from models import Scope, utcnow
 from models.database import Database
 from models.errors import Forbidden, Unauthenticated
+from resolvers.audit import Origin, origin_of
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
 from resolvers.idempotency import Claim
@@ -117,12 +118,20 @@ class Call:
 
     def work(self, tenant_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work in the caller's tenant, under the operation's idempotency key if it has one."""
-        services = self.services
+        services, who = self.services, self.principal
+        tenant = tenant_id or self.tenant_id
         return unit_of_work(
             services.database,
             services.announcer,
             services.clock,
-            tenant_id or self.tenant_id,
-            self.principal.actor if self.principal else None,
+            tenant,
+            who.actor if who else None,
             self.claim,
+            self.origin(tenant),
         )
+
+    def origin(self, tenant_id: UUID) -> Origin:
+        """Where the operation comes from, as ``tenant_id`` may keep it."""
+        who = self.principal
+        at_home = who is None or who.home_tenant_id == tenant_id
+        return origin_of(self.address, self.user_agent, self.request_id, at_home=at_home)

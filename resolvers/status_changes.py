@@ -73,4 +73,5 @@ def _envelope(row: Workspace, status: WorkspaceStatus, kind: str, structure: str
         payload={"status": status.value, "previous_status": row.status.value},
         workspace_id=row.id,
         structure=structure,
+        audited=False,
     )

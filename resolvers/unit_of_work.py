@@ -1,4 +1,4 @@
-"""This module is where a mutation becomes one transaction: rows, then events, then COMMIT, then the wake-up."""
+"""This module is where a mutation becomes one transaction: rows, audit entries, events, COMMIT, then the wake-up."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from uuid import UUID
 from sqlalchemy import select
 
 from models import TenantRow
+from models.changes import remember_changes
 from models.database import Database, TenantSession
 from models.errors import Refusal, RefusalCode, not_found
 from models.ids import encode
+from models.sealing import AuditKeys
+from resolvers.audit import NOWHERE, Actor, Origin, write_entries
+from resolvers.data_access import Access, write_accesses
 from subscriptions.log import Envelope, append
 
 Row = TypeVar("Row", bound=TenantRow)
@@ -40,12 +44,24 @@ class Claims(Protocol):
 
 
 class UnitOfWork:
-    """One transaction of one tenant. Entity rows are locked first, the event counter last."""
+    """One transaction of one tenant. Entity rows are locked first, then the audit head, the event counter last."""
 
-    def __init__(self, session: TenantSession, now: datetime) -> None:
+    def __init__(
+        self,
+        session: TenantSession,
+        now: datetime,
+        actor: Actor = None,
+        origin: Origin = NOWHERE,
+        keys: AuditKeys | None = None,
+    ) -> None:
         self.session = session
         self.now = now
+        self.actor = actor
+        self.origin = origin
+        self.keys = keys
         self.envelopes: list[Envelope] = []
+        self.accesses: list[Access] = []
+        self._changes = remember_changes(session)
 
     @property
     def tenant_id(self) -> UUID:
@@ -58,8 +74,21 @@ class UnitOfWork:
         self.session.add(row)
 
     def record(self, envelope: Envelope) -> None:
-        """Tell of a change; it is numbered and inserted just before COMMIT."""
+        """Tell of a change; it is audited, numbered and inserted just before COMMIT."""
         self.envelopes.append(envelope)
+
+    def note_access(self, access: Access) -> None:
+        """Tell that somebody's data was looked at or used; one row of the data-access log."""
+        self.accesses.append(access)
+
+    async def finish(self) -> int | None:
+        """Everything before COMMIT, in the one order that cannot deadlock; the last event's seq, if any."""
+        await self.session.flush()
+        await write_accesses(self.session, self.keys, self.accesses, self.actor, self.origin, self.now)
+        if not self.envelopes:
+            return None
+        await write_entries(self.session, self.keys, self.envelopes, self._changes, self.actor, self.origin, self.now)
+        return await append(self.session, self.envelopes, self.actor, self.now)
 
     async def locked(
         self,
@@ -94,8 +123,9 @@ async def unit_of_work(
     announcer: Announces,
     clock: Callable[[], datetime],
     tenant_id: UUID,
-    actor: tuple[str, UUID] | None,
+    actor: Actor,
     claim: Claims | None = None,
+    origin: Origin = NOWHERE,
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction: commits when the block ends well, rolls back otherwise. Raises Unavailable.
 
@@ -103,16 +133,14 @@ async def unit_of_work(
     """
     seq: int | None = None
     async with database.turns.taken(tenant_id), database.session(tenant_id) as session:
-        work = UnitOfWork(session, clock())
+        work = UnitOfWork(session, clock(), actor, origin, database.audit)
         if claim is not None:
             await claim.take(work)
         yield work
         if claim is not None and work.envelopes:
             first = work.envelopes[0]
             await claim.keep(work, [encode(first.entity_type, first.entity_id)])
-        await session.flush()
-        if work.envelopes:
-            seq = await append(session, work.envelopes, actor, work.now)
+        seq = await work.finish()
         await session.commit()
     if seq is not None:
         announcer.announce(tenant_id, seq)

@@ -20,7 +20,8 @@ class Envelope:
     """An event that has no number yet.
 
     ``before`` and ``after`` are the entity's facets; None means it did not exist, or does no longer.
-    ``structure`` names the structure event that goes with it, e.g. ``WORKSPACE_MOVED``.
+    ``structure`` names the structure event that goes with it, e.g. ``WORKSPACE_MOVED``. Every change is audited
+    unless ``audited`` says otherwise: what beats and silence do by the thousand, nobody did.
     """
 
     topic: EventTopic
@@ -36,6 +37,7 @@ class Envelope:
     structure: str | None = None
     agent_id: UUID | None = None
     target_id: UUID | None = None
+    audited: bool = True
 
 
 async def append(
@@ -110,7 +112,8 @@ def _structure(tenant: UUID, seq: int, one: Envelope, occurred_at: datetime) -> 
 
 
 OPEN_STREAM = text(
-    "WITH counter AS (INSERT INTO tenant_streams (tenant_id, seq) VALUES (:tenant, 0)) "
+    "WITH counter AS (INSERT INTO tenant_streams (tenant_id, seq) VALUES (:tenant, 0)), "
+    "head AS (INSERT INTO audit_heads (tenant_id, seq) VALUES (:tenant, 0)) "
     "INSERT INTO stream_floors (tenant_id, low_water) VALUES (:tenant, 0)"
 )
-"""Gives a new tenant its counter and floor; runs in the transaction that creates the tenant."""
+"""Gives a new tenant its counter, floor and audit head; runs in the transaction that creates the tenant."""

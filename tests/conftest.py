@@ -18,7 +18,7 @@ from gateway.servers import in_database, prepare_database
 from gateway.settings import LogFormat
 from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.roles import APP, OWNER
-from tests.world import Tenants
+from tests.world import AUDIT, Tenants
 
 # Plain tracebacks, as a gateway has them: rich ones stall the event loop for seconds and show local variables.
 configure(LogFormat.TEXT)
@@ -69,7 +69,7 @@ def app_url(migrated: str) -> str:
 @pytest.fixture(scope="session")
 async def database(migrated: str) -> AsyncIterator[Database]:
     """The pools, as a gateway has them."""
-    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=10))
+    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=10), AUDIT)
     yield made
     await made.close()
 

@@ -23,6 +23,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "schema", "tests/schema"),
     "secrets": (),
+    "audit": ("dataloaders", "resolvers", "tests/resolvers"),
     "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }
 """Folders in which a domain has a file of its own name, besides models; each domain is finished by its own issue."""
@@ -30,15 +31,19 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 FOUNDATIONS: Final = frozenset(
     {
         "base",
+        "chain",
+        "changes",
         "coordination",
         "database",
         "envelope",
         "errors",
         "ids",
         "migrate",
+        "months",
         "protection",
         "roles",
         "scopes",
+        "sealing",
         "search",
         "turns",
     }

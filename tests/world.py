@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +17,7 @@ from models import Agent, AgentType, Role, Scope, Tenant, Workspace, utcnow
 from models.database import Database
 from models.ids import suffix, uuid7
 from models.scopes import scopes_of
+from models.sealing import AuditKeys
 from resolvers.call import Call, Services
 from resolvers.credentials import Accounts
 from resolvers.heartbeats import HeartbeatIntake
@@ -31,6 +32,9 @@ from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.log import OPEN_STREAM
 from subscriptions.tail import Tails
+
+AUDIT: Final = AuditKeys([b"a" * 32])
+"""One log, one key: whatever pools a test opens, they continue the same chains."""
 
 
 @dataclass(frozen=True, slots=True)

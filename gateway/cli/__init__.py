@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.cli import administration, documents, fleet, schema, serving, streams
+from gateway.cli import administration, audit, documents, fleet, schema, serving, streams
 from gateway.embedded import EmbeddedServerError
 from gateway.servers import ServerError
 from gateway.settings import SettingsError
@@ -27,6 +27,7 @@ schema.register(app)
 fleet.register(app)
 streams.register(app)
 documents.register(app)
+audit.register(app)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from gateway import settings as configuration
+from gateway.anchors import anchor_target
 from gateway.demo import seed
 from gateway.embedded.process import tied_command
 from gateway.logs import configure
@@ -99,7 +100,12 @@ async def _work(settings: Settings) -> None:
     for one in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(one, stop.set)
     async with running_services(settings) as services:
-        running = Worker(services, event_days=settings.event_retention_days, event_count=settings.event_retention_count)
+        running = Worker(
+            services,
+            event_days=settings.event_retention_days,
+            event_count=settings.event_retention_count,
+            anchor=anchor_target(settings.audit_anchor),
+        )
         running.start()
         await stop.wait()
         await running.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,7 +11,18 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from models import AgentStatus, AgentType, Role, TenantPlan, TenantStatus, UserStatus, WorkspaceStatus
+from models import (
+    AccessType,
+    AgentStatus,
+    AgentType,
+    DataCategory,
+    Role,
+    TenantPlan,
+    TenantStatus,
+    UserStatus,
+    WorkspaceStatus,
+    utcnow,
+)
 from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.ids import uuid7
 from models.migrate import ensure_roles, migrate
@@ -76,6 +88,25 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'agent_' 
   CASE WHEN n % 61 = 0 THEN now() END, now() - n * interval '1 second',
   now() - n * 7919 % 500000 * interval '1 second'
 FROM generate_series(1, :rows) AS n
+""",
+    "audit_logs": """
+INSERT INTO audit_logs (tenant_id, id, occurred_at, seq, actor_type, actor_id, action, resource_type, resource_id,
+  subject_id, key_id, mac)
+SELECT one, uuidv7(- n * interval '1 second'), now() - n * interval '1 second',
+  n, 'user', CASE WHEN n % 101 < 5 THEN one END, 'kind_' || n % 151, CASE WHEN n % 89 = 0 THEN 'key' ELSE 'user' END,
+  CASE WHEN n % 97 < 5 THEN one ELSE gen_random_uuid() END, CASE WHEN n % 103 < 5 THEN one END, '', ''
+FROM (SELECT n, CASE WHEN n % 16 < :spread THEN (CAST(:tenants AS uuid[]))[1 + n % 16]
+  ELSE md5((n % 16)::text)::uuid END AS one FROM generate_series(1, :rows * 4) AS n) numbered
+""",
+    "data_access_logs": """
+INSERT INTO data_access_logs (tenant_id, id, occurred_at, actor_type, actor_id, subject_type, subject_id,
+  data_category, access_type, purpose, legal_basis)
+SELECT one, uuidv7(- n * interval '1 second'), now() - n * interval '1 second', 'user',
+  CASE WHEN n % 101 < 5 THEN one END, 'user', CASE WHEN n % 97 < 5 THEN one ELSE gen_random_uuid() END,
+  CASE WHEN n % 89 = 0 THEN 'secret' ELSE 'account' END, CASE WHEN n % 83 = 0 THEN 'export' ELSE 'read' END,
+  'to look', 'contract'
+FROM (SELECT n, CASE WHEN n % 16 < :spread THEN (CAST(:tenants AS uuid[]))[1 + n % 16]
+  ELSE md5((n % 16)::text)::uuid END AS one FROM generate_series(1, :rows * 4) AS n) numbered
 """,
     "api_keys": """
 INSERT INTO api_keys (tenant_id, id, name, prefix, secret_hash, scopes, workspace_id, created_by, revoked_at,
@@ -149,6 +180,19 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("api_keys", "workspace_id"): crowd.mine,
         ("sessions", "is_active"): True,
         ("sessions", "user_id"): crowd.mine,
+        ("audit_logs", "action"): ["kind_7"],
+        ("audit_logs", "actor_id"): crowd.mine,
+        ("audit_logs", "occurred_after"): utcnow() - timedelta(minutes=50),
+        ("audit_logs", "occurred_before"): utcnow() - timedelta(hours=6),
+        ("audit_logs", "resource_id"): crowd.mine,
+        ("audit_logs", "resource_type"): ["key"],
+        ("audit_logs", "subject_id"): crowd.mine,
+        ("data_access_logs", "access_type"): [AccessType.EXPORT],
+        ("data_access_logs", "actor_id"): crowd.mine,
+        ("data_access_logs", "data_category"): [DataCategory.SECRET],
+        ("data_access_logs", "occurred_after"): utcnow() - timedelta(minutes=50),
+        ("data_access_logs", "occurred_before"): utcnow() - timedelta(hours=6),
+        ("data_access_logs", "subject_id"): crowd.mine,
         ("tenants", "plan"): [TenantPlan.ENTERPRISE],
         ("tenants", "status"): [TenantStatus.SUSPENDED],
         ("user_consents", "consent_type"): ["kind_7"],

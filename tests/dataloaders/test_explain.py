@@ -16,12 +16,16 @@ from sqlalchemy import event
 
 import dataloaders
 from dataloaders.pages import Direction, Listing, Page, Window, read_page
+from models.months import BY_MONTH
 from tests.dataloaders.crowd import Crowd, samples
 
 RESIDUAL: Final = {
     ("api_keys", "is_active"): "it asks two columns and the time, and a tenant has few keys",
     ("sessions", "is_active"): "it asks three columns and the time; sessions that ended long ago are deleted",
     ("agents", "type"): "eight words, most agents share one: an index would select little",
+    ("audit_logs", "resource_type"): "most of a tenant's changes are of few kinds; action is finer and has an index",
+    ("data_access_logs", "access_type"): "five words",
+    ("data_access_logs", "data_category"): "five words",
     ("user_consents", "granted"): "two values, and most consents share one",
     ("users", "roles"): "&& is not leak-proof, so no index is reached under row-level security; a tenant has few users",
     ("workspaces", "tier"): "four numbers; one more index would make every beat dearer",
@@ -33,6 +37,13 @@ LOOKED_AT: Final = {
     ("sessions", "is_active"): {"last_seen_at", "revoked_at", "started_at"},
 }
 """The columns of a residual filter that is not named after its column."""
+
+BY_ID: Final = {
+    (log, filter): "id"
+    for log in ("audit_logs", "data_access_logs")
+    for filter in ("occurred_after", "occurred_before")
+}
+"""Filters that are conditions on the id, which holds the time."""
 
 ALWAYS: Final = {
     "agents": {"deleted_at"},
@@ -113,7 +124,11 @@ class Recorder:
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
+    # The months that are still to come are empty: how nothing is looked for says nothing.
+    if plan.get("Relation Name", "")[:-8] not in BY_MONTH or plan["Actual Rows"] + plan.get(
+        "Rows Removed by Filter", 0
+    ):
+        yield plan
     for inner in plan.get("Plans", ()):
         yield from _steps(inner)
 
@@ -148,7 +163,8 @@ async def test_every_order_is_served_by_an_index_from_any_place_in_either_direct
             continue
         assert plan["Actual Rows"] == 21
         kinds = {step["Node Type"] for step in _steps(plan)}
-        assert kinds <= {"Limit", "Index Scan", "Result"}, kinds
+        # A log is divided by month, and the months are gone through in the order of the list.
+        assert kinds <= {"Limit", "Index Scan", "Result"} | ({"Append"} if name in BY_MONTH else set()), kinds
         assert _columns(listing, _said(plan, "Filter")) <= ALWAYS.get(name, set())
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= FIRST_PAGE_BLOCKS
         assert listing.across_tenants or "tenant_id" in _columns(listing, _said(plan, "Index Cond"))
@@ -178,7 +194,7 @@ async def test_every_filter_is_an_index_condition_or_on_the_list_of_those_that_a
     matching = await recorder.count(page)
     assert 0 < matching < 1000
     (plan,) = await recorder.plans()
-    column = "id" if filter == "search" else filter
+    column = "id" if filter == "search" else BY_ID.get((name, filter), filter)
     found = _columns(listing, _said(plan, "Index Cond"))
     assert listing.across_tenants or "tenant_id" in found
     assert ((name, filter) in RESIDUAL) == (column not in found)

@@ -19,6 +19,7 @@ from models.database import Database, DatabaseUrls, PoolOptions
 from models.ids import uuid7
 from resolvers.registry import record
 from resolvers.unit_of_work import unit_of_work
+from tests.world import AUDIT
 
 
 class Death:
@@ -31,7 +32,7 @@ class Death:
 
 
 async def _commit(url: str, tenant_id: UUID) -> None:
-    database = Database(DatabaseUrls.for_roles(url), PoolOptions(size=1))
+    database = Database(DatabaseUrls.for_roles(url), PoolOptions(size=1), AUDIT)
     async with unit_of_work(database, Death(), utcnow, tenant_id, None) as work:
         workspace = Workspace(id=uuid7(), name="last words", tier=1)
         work.add(workspace)

@@ -197,6 +197,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "SIGNALBOX_TOKEN_KEYS": ",".join(settings.token_keys),
         "SIGNALBOX_REFRESH_KEY": settings.refresh_key or "",
         "SIGNALBOX_SECRETS_KEYS": ",".join(settings.secrets_keys),
+        "SIGNALBOX_AUDIT_KEYS": "61" * 32,  # tests.world.AUDIT
         "SIGNALBOX_DATABASE_URL": settings.database_url,
         "SIGNALBOX_REDIS_URL": settings.redis_url,
         "SIGNALBOX_DATA_DIR": str(settings.data_dir),

@@ -13,7 +13,7 @@ from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.migrate import ensure_roles, migrate
 from models.roles import OWNER
 from resolvers.call import Services
-from tests.world import running
+from tests.world import AUDIT, running
 
 
 async def new_database(superuser_url: str, name: str) -> str:
@@ -34,7 +34,7 @@ async def new_database(superuser_url: str, name: str) -> str:
 @asynccontextmanager
 async def house(url: str) -> AsyncIterator[Services]:
     """The services of one start of a gateway on this database."""
-    database = Database(DatabaseUrls.for_roles(url), PoolOptions())
+    database = Database(DatabaseUrls.for_roles(url), PoolOptions(), AUDIT)
     try:
         async with running(database) as services:
             yield services

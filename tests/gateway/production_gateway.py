@@ -46,6 +46,7 @@ class Deployment:
             "SIGNALBOX_TOKEN_KEYS": self.token_seed,
             "SIGNALBOX_REFRESH_KEY": self.refresh_key,
             "SIGNALBOX_SECRETS_KEYS": self.secrets_key,
+            "SIGNALBOX_AUDIT_KEYS": "61" * 32,  # tests.world.AUDIT
             "SIGNALBOX_DATA_DIR": str(data_dir),
         }
 

@@ -21,7 +21,7 @@ from tests.gateway.test_worker import until
 from tests.schema.conftest import Gateway
 from tests.schema.test_activity import envelope, tell, viewer
 from tests.schema.test_activity_stream import FEED
-from tests.world import Tenants, running
+from tests.world import AUDIT, Tenants, running
 
 DEADLINE = 20.0
 
@@ -35,7 +35,7 @@ async def url(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 async def own_gateway(url: str) -> AsyncIterator[Gateway]:
     """A gateway over it."""
-    database = Database(DatabaseUrls.for_roles(url), PoolOptions())
+    database = Database(DatabaseUrls.for_roles(url), PoolOptions(), AUDIT)
     async with running(database) as services:
         yield Gateway(services)
     await database.close()
@@ -107,7 +107,7 @@ def _command(*arguments: str) -> None:
 
 def test_the_command_renews_the_epoch_as_the_owner(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def epoch() -> bytes:
-        database = Database(DatabaseUrls.for_roles(url), PoolOptions())
+        database = Database(DatabaseUrls.for_roles(url), PoolOptions(), AUDIT)
         try:
             return await read_epoch(database)
         finally:

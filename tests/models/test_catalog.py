@@ -27,15 +27,32 @@ WITHOUT_TENANT: Final = {
 WITHOUT_PROTECTION: Final = {"alembic_version": "alembic makes it before there are policies; it holds no tenant's rows"}
 
 DEFINERS: Final = {
+    "drop_log_month": "dropping a table is the owner's; refuses a month younger than three years or not signed for",
+    "make_log_months": "making a table is the owner's; makes the months that are missing and nothing else",
     "search_agents": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "search_users": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "search_workspaces": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "tenant_by_slug": "sign-in knows a slug and no tenant yet; returns id and status",
 }
 
+OF_THE_WORKER: Final = {"drop_log_month", "make_log_months"}
+"""Functions with the rights of the owner, which only the worker's role may call."""
+
+WITHOUT_PARENT: Final = {
+    "audit_checkpoints": "what proves a chain outlives its tenant",
+    "audit_heads": "what proves a chain outlives its tenant",
+    "audit_logs": "no foreign key leaves it, so no other row's end can touch it",
+    "data_access_logs": "no foreign key leaves it, so no other row's end can touch it",
+}
+
 FULL: Final = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 APP_MAY_LESS: Final = {
+    "audit_checkpoints": {"SELECT", "INSERT"},  # signed once
+    "audit_heads": {"SELECT", "INSERT", "UPDATE"},  # a chain only grows
+    "audit_logs": {"SELECT", "INSERT"},  # history
+    "data_access_logs": {"SELECT", "INSERT"},  # history
+    "person_keys": {"SELECT", "INSERT", "UPDATE"},  # emptied, never forgotten: it must not be made anew
     "alembic_version": {"SELECT"},  # serve compares it with the code
     "credential_versions": {"SELECT", "INSERT", "UPDATE"},  # it is there for as long as its tenant
     "events": {"SELECT", "INSERT", "DELETE"},  # retention deletes, nobody rewrites
@@ -55,6 +72,8 @@ BEAT: Final = (
 ACROSS_TENANTS: Final = {
     (INGEST, "workspaces", "SELECT"): f"{BEAT} heartbeat_ttl_seconds id lease_epoch status tenant_id",
     (INGEST, "workspaces", "UPDATE"): BEAT,
+    (PLATFORM, "audit_heads", "SELECT"): "*",
+    (PLATFORM, "retention_rules", "SELECT"): "*",
     (PLATFORM, "events", "SELECT"): "occurred_at seq tenant_id",
     (PLATFORM, "idempotency_keys", "SELECT"): "created_at tenant_id",
     (PLATFORM, "leases", "DELETE"): "*",
@@ -88,7 +107,7 @@ GLOBAL_KEYS: Final = {
     "uq_tenants_source_ref": "written by imports, which the owner runs",
 }
 
-INSERT_ONLY: Final = {"structure_events"}
+INSERT_ONLY: Final = {"audit_checkpoints", "audit_logs", "data_access_logs", "structure_events"}
 
 
 def _named(numbers: str, table: str) -> str:
@@ -101,8 +120,9 @@ def _named(numbers: str, table: str) -> str:
 
 _TABLES: Final = (
     "SELECT oid, relname::text AS name, relrowsecurity AND relforcerowsecurity AS is_forced, relowner FROM pg_class "
-    "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
 )
+_MONTHS: Final = _TABLES.replace("NOT relispartition", "relispartition")
 _PRIVILEGES: Final = f"""
 SELECT t.name, g.grantee::regrole::text AS role, g.privilege_type AS privilege, '*' AS part
   FROM ({_TABLES}) t JOIN pg_class c ON c.oid = t.oid, aclexplode(c.relacl) g
@@ -260,7 +280,7 @@ async def test_every_table_with_a_tenant_refers_to_it(owner: AsyncEngine) -> Non
             parents.setdefault(row.name, set()).add(row.parent)
     # Through a parent of the same tenant is as good: that parent cannot exist without the tenant.
     orphans = {table for table in await _tables(owner) - set(WITHOUT_TENANT) if not parents.get(table)}
-    assert orphans == set()
+    assert orphans == set(WITHOUT_PARENT)
 
 
 async def test_every_foreign_key_is_indexed(owner: AsyncEngine) -> None:
@@ -327,10 +347,23 @@ async def test_only_named_functions_run_with_their_owners_rights(owner: AsyncEng
     assert {row.name for row in definers} == set(DEFINERS)
     assert len(definers) == len(DEFINERS)
     for row in definers:
-        assert row.owner == SEARCH, row.name
+        for_worker = row.name in OF_THE_WORKER
+        assert row.owner == (OWNER if for_worker else SEARCH), row.name
         # Temporary tables last: unless it is named, that schema is searched before all others.
         assert row.settings == ["search_path=pg_catalog, public, pg_temp"], row.name
-        assert set(row.callers) == {SEARCH, APP}, row.name
+        assert set(row.callers) == ({OWNER, PLATFORM} if for_worker else {SEARCH, APP}), row.name
+
+
+async def test_the_months_of_a_log_are_reached_through_the_log_alone(owner: AsyncEngine) -> None:
+    months = await _rows(owner, _MONTHS)
+    assert {row.name[:-8] for row in months} == {"audit_logs", "data_access_logs"}
+    assert len(months) == 2 * 14
+    assert all(row.is_forced for row in months)
+    names = {row.name for row in months}
+    privileges = await _rows(owner, _PRIVILEGES.replace(_TABLES, _MONTHS))
+    assert {(row.name, row.role) for row in privileges} <= {(name, OWNER) for name in names}
+    policies = await _rows(owner, _POLICIES.replace(_TABLES, _MONTHS))
+    assert {(row.name, row.role) for row in policies} == {(name, OWNER) for name in names}
 
 
 async def test_every_view_asks_with_the_rights_of_its_reader(owner: AsyncEngine) -> None:

@@ -20,7 +20,7 @@ from models.errors import Unavailable
 from models.ids import uuid7
 from models.roles import APP
 from subscriptions.log import Envelope, append
-from tests.world import Fleet, Tenants
+from tests.world import AUDIT, Fleet, Tenants
 
 FORBIDDEN: Final = "42501"
 HELD_BY_NO_TENANT: Final = {"leases", "stream_epoch"}
@@ -29,7 +29,7 @@ HELD_BY_NO_TENANT: Final = {"leases", "stream_epoch"}
 @pytest.fixture
 async def small(migrated: str) -> AsyncIterator[Database]:
     """Pools of one connection, for which nobody waits long."""
-    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=1, wait_seconds=0.05))
+    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=1, wait_seconds=0.05), AUDIT)
     yield made
     await made.close()
 
@@ -37,7 +37,7 @@ async def small(migrated: str) -> AsyncIterator[Database]:
 async def _fill(database: Database, tenant_id: UUID) -> None:
     await Fleet(database, tenant_id).grow(2)
     async with database.session(tenant_id) as session:
-        session.add(User(tenant_id=tenant_id, email_key=f"{tenant_id}"))
+        session.add(User(tenant_id=tenant_id, email=f"{tenant_id}", email_key=f"{tenant_id}"))
         await session.flush()
         change: Any = {"entity_type": "workspace", "entity_id": uuid7(), "before": None, "after": {}}
         await append(

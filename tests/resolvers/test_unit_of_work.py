@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, select, text
 
-from models import Agent, AgentType, Event, EventTopic, Scope, Tenant, TenantStream, Workspace, utcnow
+from models import Agent, AgentType, AuditHead, Event, EventTopic, Scope, Tenant, TenantStream, Workspace, utcnow
 from models.database import Database, DatabaseUrls, PoolOptions
 from models.errors import Refusal, RefusalCode, Unavailable
 from models.ids import NIL, uuid7
@@ -20,7 +20,7 @@ from subscriptions.log import Envelope
 from tests.conftest import counted
 from tests.resolvers.fleets import BeatingFleet
 from tests.resolvers.people import Announced
-from tests.world import Tenants
+from tests.world import AUDIT, Tenants
 
 WRITERS = 16
 
@@ -81,7 +81,7 @@ async def test_rows_and_events_commit_together_and_are_announced(house: House) -
 
 
 async def test_sixteen_writers_at_once_number_their_events_without_a_hole(migrated: str, tenants: Tenants) -> None:
-    wide = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=WRITERS))
+    wide = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=WRITERS), AUDIT)
     house = House(wide, tenants.mine)
 
     async def write(writer: int) -> list[UUID]:
@@ -108,6 +108,11 @@ async def test_nothing_follows_the_counter_but_its_events(house: House, database
     kinds = [" ".join(one.split()[:3]) for one in statements]
     assert kinds == [
         "INSERT INTO workspaces",
+        "SELECT person_keys.person_id, person_keys.wrapped",
+        "INSERT INTO person_keys",
+        "SELECT audit_heads.seq, audit_heads.last_id,",
+        "INSERT INTO audit_logs",
+        "UPDATE audit_heads SET",
         "UPDATE tenant_streams SET",
         "INSERT INTO events",
         "INSERT INTO structure_events",
@@ -135,6 +140,7 @@ async def test_an_event_that_cannot_be_numbered_takes_its_rows_along(database: D
     tenant_id = uuid7()
     async with database.session(tenant_id) as session:
         session.add(Tenant(id=tenant_id, name="Without a log", slug=f"t-{tenant_id}"))
+        session.add(AuditHead(tenant_id=tenant_id))
         await session.commit()
     house = House(database, tenant_id)
     with pytest.raises(RuntimeError, match="no event counter"):

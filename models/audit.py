@@ -1,0 +1,201 @@
+"""This module is where it is kept who changed what and who looked at whom: chained, sealed, never rewritten."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, TextEnum, one_of, tenant_key
+from models.ids import encode, uuid7
+
+BY_MONTH = {"postgresql_partition_by": "RANGE (id)"}
+
+
+class DataCategory(StrEnum):
+    """What kind of data somebody looked at or took."""
+
+    ACCOUNT = "account"
+    TENANT = "tenant"
+    SECRET = "secret"  # noqa: S105 - a category, not a secret
+    MESSAGES = "messages"
+    APPROVALS = "approvals"
+
+
+class AccessType(StrEnum):
+    """What was done with it."""
+
+    READ = "read"
+    EXPORT = "export"
+    ERASURE = "erasure"
+    USE = "use"
+    PLATFORM_ACCESS = "platform_access"
+
+
+class LegalBasis(StrEnum):
+    """The ground on which it was done (GDPR, article 6)."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+
+
+class RetentionSubject(StrEnum):
+    """What a tenant may keep longer than everybody does."""
+
+    AUDIT_LOGS = "audit_logs"
+
+
+class LogRow(Base):
+    """A row of a log that is divided by month on its UUIDv7; it refers to nothing, so that nothing can change it."""
+
+    __abstract__ = True
+    __typeid__: ClassVar[str]
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True, sort_order=-100)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, sort_order=-99)
+    occurred_at: Mapped[datetime] = mapped_column(sort_order=-98)
+    actor_type: Mapped[str | None] = mapped_column(sort_order=-97)
+    actor_id: Mapped[UUID | None] = mapped_column(sort_order=-96)
+
+    @property
+    def typeid(self) -> str:
+        """The id as the outside sees it."""
+        return encode(self.__typeid__, self.id)
+
+
+class AuditLog(LogRow):
+    """One change by somebody. ``mac`` binds it to the entry before it.
+
+    What may be personal is sealed: ``origin`` (address and agent) for the actor, ``contents`` (old and new values)
+    for ``subject_id``, the person whom the change is about, or for the tenant where it is about nobody.
+    """
+
+    __tablename__ = "audit_logs"
+    __typeid__ = "audit"
+    __table_args__ = (
+        CheckConstraint("seq > 0", name="seq"),
+        Index("ix_audit_logs_actor", "tenant_id", "actor_id", "id"),
+        Index("ix_audit_logs_action", "tenant_id", "action", "id"),
+        Index("ix_audit_logs_resource", "tenant_id", "resource_id", "id"),
+        Index("ix_audit_logs_subject", "tenant_id", "subject_id", "id"),
+        BY_MONTH,
+    )
+
+    seq: Mapped[int] = mapped_column(BigInteger)
+    action: Mapped[str]
+    resource_type: Mapped[str]
+    resource_id: Mapped[UUID]
+    subject_id: Mapped[UUID | None]
+    # Text and not JSON: the chain is over its very bytes.
+    details: Mapped[str | None]
+    trace_id: Mapped[str | None]
+    origin: Mapped[bytes | None] = mapped_column(LargeBinary)
+    contents: Mapped[bytes | None] = mapped_column(LargeBinary)
+    key_id: Mapped[bytes] = mapped_column(LargeBinary)
+    mac: Mapped[bytes] = mapped_column(LargeBinary)
+
+    @property
+    def resource_typeid(self) -> str:
+        """The id of what was changed, also when it is gone."""
+        return encode(self.resource_type, self.resource_id)
+
+
+class AuditHead(Base):
+    """The tenant's last entry. Locked before the event counter, so entries have no gaps and no two followers."""
+
+    __tablename__ = "audit_heads"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    last_id: Mapped[UUID | None]
+    mac: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class AuditCheckpoint(Base):
+    """What stands for the entries up to ``seq`` once their month is gone; signed under the key of the chain."""
+
+    __tablename__ = "audit_checkpoints"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    mac: Mapped[bytes] = mapped_column(LargeBinary)
+    entries: Mapped[int] = mapped_column(BigInteger)
+    """How many entries it stands for, those of the checkpoint before it left out."""
+    made_at: Mapped[datetime]
+    key_id: Mapped[bytes] = mapped_column(LargeBinary)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PersonKey(Base):
+    """The key that a person's part of the log is sealed under; erasure empties it. The tenant's own has its id."""
+
+    __tablename__ = "person_keys"
+    __table_args__ = (tenant_key(),)
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(primary_key=True)
+    wrapped: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    destroyed_at: Mapped[datetime | None]
+
+
+class DataAccessLog(LogRow):
+    """One look at somebody's data, or one use of it."""
+
+    __tablename__ = "data_access_logs"
+    __typeid__ = "access"
+    __table_args__ = (
+        one_of("data_category", DataCategory),
+        one_of("access_type", AccessType),
+        one_of("legal_basis", LegalBasis),
+        Index("ix_data_access_logs_actor", "tenant_id", "actor_id", "id"),
+        Index("ix_data_access_logs_subject", "tenant_id", "subject_id", "id"),
+        BY_MONTH,
+    )
+
+    subject_type: Mapped[str]
+    subject_id: Mapped[UUID]
+    data_category: Mapped[DataCategory] = mapped_column(TextEnum(DataCategory))
+    access_type: Mapped[AccessType] = mapped_column(TextEnum(AccessType))
+    purpose: Mapped[str]
+    legal_basis: Mapped[LegalBasis] = mapped_column(TextEnum(LegalBasis))
+    trace_id: Mapped[str | None]
+    origin: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+    @property
+    def subject_typeid(self) -> str:
+        """The id of whom or what the data is about."""
+        return encode(self.subject_type, self.subject_id)
+
+
+AUDIT_DAYS = 3 * 365 + 1
+"""How long audit and access logs are kept at the least."""
+
+AUDIT_DAYS_AT_MOST = 30 * 366
+
+
+class RetentionRule(Base):
+    """What a tenant keeps longer than everybody does."""
+
+    __tablename__ = "retention_rules"
+    __table_args__ = (
+        tenant_key(),
+        one_of("subject", RetentionSubject),
+        CheckConstraint(f"days BETWEEN {AUDIT_DAYS} AND {AUDIT_DAYS_AT_MOST}", name="days"),
+    )
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    subject: Mapped[RetentionSubject] = mapped_column(TextEnum(RetentionSubject), primary_key=True)
+    days: Mapped[int]
+    updated_at: Mapped[datetime]
+
+
+def facets_of(rule: RetentionRule) -> dict[str, Any]:
+    """What an event says of a rule."""
+    return {"subject": rule.subject.value, "days": rule.days}

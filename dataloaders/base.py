@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ARRAY, Select, Uuid, bindparam, func, select
 
 from models.database import Database, TenantSession
+from models.reads import Read
 
 MAX_BATCH: Final = 1000
 """Keys of one statement; more keys become more statements, so no statement is unbounded."""
@@ -22,7 +24,21 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 Row = TypeVar("Row")
 
-Batch = Callable[[TenantSession, Sequence[Key]], Awaitable[Sequence[Value]]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadBatch(Generic[Key, Value]):
+    """A batch that is one read, with ``:tenant`` and ``:keys`` bound; ``arrange`` puts its rows in the keys' order."""
+
+    name: str
+    read: Read[Any]
+    arrange: Callable[[Sequence[Any], Sequence[Key]], Sequence[Value]]
+
+    async def __call__(self, database: Database, tenant_id: UUID, keys: Sequence[Key]) -> Sequence[Value]:
+        rows = await self.read.rows(database, tenant_id, tenant=tenant_id, keys=list(keys))
+        return self.arrange(rows, keys)
+
+
+Batch = Callable[[TenantSession, Sequence[Key]], Awaitable[Sequence[Value]]] | ReadBatch[Key, Value]
 """Values in the order of the keys."""
 
 
@@ -55,18 +71,17 @@ class Loader(Generic[Key, Value]):
 
     def _dispatch(self) -> None:
         keys, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._fetch(keys), name=f"load {getattr(self._batch, '__name__', 'batch')}")
+        task = asyncio.create_task(self._fetch(keys), name=f"load {_name_of(self._batch)}")
         # Kept on self: the loop holds tasks weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, keys: list[Key]) -> None:
         try:
-            async with self._database.session(self._tenant_id) as session:
-                for start in range(0, len(keys), MAX_BATCH):
-                    part = keys[start : start + MAX_BATCH]
-                    for key, value in zip(part, await self._batch(session, part), strict=True):
-                        self._settle(key, value)
+            for start in range(0, len(keys), MAX_BATCH):
+                part = keys[start : start + MAX_BATCH]
+                for key, value in zip(part, await self._values(part), strict=True):
+                    self._settle(key, value)
         except asyncio.CancelledError:
             for key in keys:
                 self._futures[key].cancel()
@@ -79,10 +94,20 @@ class Loader(Generic[Key, Value]):
                     # Whoever asked may be gone; an unretrieved exception must not be reported then.
                     future.exception()
 
+    async def _values(self, keys: list[Key]) -> Sequence[Value]:
+        if isinstance(self._batch, ReadBatch):
+            return await self._batch(self._database, self._tenant_id, keys)
+        async with self._database.session(self._tenant_id) as session:
+            return await self._batch(session, keys)
+
     def _settle(self, key: Key, value: Value) -> None:
         future = self._futures[key]
         if not future.done():
             future.set_result(value)
+
+
+def _name_of(batch: Batch[Any, Any]) -> str:
+    return batch.name if isinstance(batch, ReadBatch) else getattr(batch, "__name__", "batch")
 
 
 class LoaderScope:
@@ -107,16 +132,19 @@ class LoaderScope:
 
 @cache
 def by_id(model: Any, *, even_deleted: bool = False) -> Batch[UUID, Any]:
-    """The batch function "<row> by id": None where the tenant has no such row, or it was deleted."""
+    """The batch "<row> by id": None where the tenant has no such row, or it was deleted."""
     condition = [] if even_deleted or not hasattr(model, "deleted_at") else [model.deleted_at.is_(None)]
+    statement = select(model).where(
+        tenant_of(model) == bindparam("tenant", type_=Uuid()),
+        model.id == func.any(bindparam("keys", type_=ARRAY(Uuid))),
+        *condition,
+    )
 
-    async def load(session: TenantSession, ids: Sequence[UUID]) -> list[Any]:
-        statement = select(model).where(tenant_of(model) == session.tenant_id, model.id == func.any(list(ids)))
-        rows = {row.id: row for row in await session.scalars(statement.where(*condition))}
-        return [rows.get(key) for key in ids]
+    def arrange(rows: Sequence[Any], ids: Sequence[UUID]) -> list[Any]:
+        found = {row.id: row for row in rows}
+        return [found.get(key) for key in ids]
 
-    load.__name__ = f"{model.__tablename__}_by_id"
-    return load
+    return ReadBatch(f"{model.__tablename__}_by_id", Read(statement), arrange)
 
 
 def tenant_of(model: Any) -> Any:
@@ -125,15 +153,15 @@ def tenant_of(model: Any) -> Any:
 
 
 def grouped(statement: Select[Any], key: str) -> Batch[UUID, list[Any]]:
-    """The batch function that runs ``statement`` (which takes ``:keys`` and ``:tenant``) and hands each key its rows.
+    """The batch that runs ``statement`` (which takes ``:keys`` and ``:tenant``) and hands each key its rows.
 
     Rows stand in the statement's order; ``key`` names their attribute that holds the key.
     """
 
-    async def load(session: TenantSession, ids: Sequence[UUID]) -> list[list[Any]]:
+    def arrange(rows: Sequence[Any], ids: Sequence[UUID]) -> list[list[Any]]:
         groups: dict[UUID, list[Any]] = {one: [] for one in ids}
-        for row in await session.scalars(statement, {"keys": list(ids), "tenant": session.tenant_id}):
+        for row in rows:
             groups[getattr(row, key)].append(row)
         return [groups[one] for one in ids]
 
-    return load
+    return ReadBatch(f"rows_by_{key}", Read(statement), arrange)

@@ -13,10 +13,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
@@ -134,8 +135,10 @@ class database_trouble:
 
 def is_passing(error: BaseException) -> bool:
     """Whether ``error`` is trouble that goes away: no connection, a time-out, a deadlock, a restart."""
-    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError | FileNotFoundError):
+    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError | FileNotFoundError | InterfaceError):
         return True
+    if isinstance(error, PostgresError):
+        return str(error.sqlstate).startswith(_PASSING)
     if not isinstance(error, DBAPIError):
         return False
     state = sqlstate(error)
@@ -167,7 +170,15 @@ def make_engine(url: str, pool: PoolOptions, **options: Any) -> AsyncEngine:
         **options,
     )
     event.listen(engine.sync_engine, "checkin", _guard_checkin)
+    event.listen(engine.sync_engine, "checkout", _guard_checkout)
     return engine
+
+
+def _guard_checkout(connection: DBAPIConnection, _: ConnectionPoolEntry, __: object) -> None:
+    driver = getattr(connection, "driver_connection", None)
+    if driver is not None and driver.is_closed():
+        # The server went away while this one was idle, and so did its neighbours: all of them are made anew.
+        raise InvalidatePoolError
 
 
 def _guard_checkin(connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:

@@ -15,11 +15,12 @@ from typing import Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, Uuid, bindparam, func, literal_column, select
 
 from models import Event, StreamFloor, TenantStream
 from models.database import Database
 from models.errors import Unavailable
+from models.reads import Read
 from subscriptions.bus import GAP, Bus
 from subscriptions.channels import all_events_channels, decode_wakeup
 from subscriptions.cursor import IDENTITY, Cursor, epoch_of, read_epoch
@@ -36,6 +37,16 @@ CATCH_UPS: Final = 4
 """Reads behind the rings at once: a thousand clients that come back must leave connections to everybody else."""
 
 _ENVELOPE_BYTES: Final = 400
+
+_EVENTS: Final = Read(
+    select(Event)
+    .where(
+        Event.tenant_id == bindparam("tenant", type_=Uuid()),
+        Event.seq > bindparam("seq", type_=BigInteger()),
+    )
+    .order_by(Event.seq)
+    .limit(bindparam("most", type_=BigInteger())),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -293,6 +304,4 @@ def _size_of(event: Event) -> int:
 
 async def read_after(database: Database, tenant_id: UUID, seq: int, limit: int = BATCH) -> list[Event]:
     """Up to ``limit`` events behind ``seq`` in order, in one statement. Raises Unavailable."""
-    statement = select(Event).where(Event.tenant_id == tenant_id, Event.seq > seq).order_by(Event.seq).limit(limit)
-    async with database.session(tenant_id) as session:
-        return list(await session.scalars(statement))
+    return await _EVENTS.rows(database, tenant_id, tenant=tenant_id, seq=seq, most=limit)

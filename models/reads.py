@@ -14,13 +14,16 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, inspect
+from sqlalchemy import Float, Select, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapper
 
 from models.database import Database, database_trouble
 
 _ROLLBACK_SECONDS: Final = 2.0
+# pg_type.oid; types that are no numbers do not ask.
+_FLOAT8: Final = 701
+_NUMERIC: Final = 1700
 
 Row = TypeVar("Row")
 Decode = Callable[[Any], Any]
@@ -54,10 +57,14 @@ class Read(Generic[Row]):
         compiled = self._statement.compile(dialect=dialect)
         self._names = compiled.positiontup or ()
         self._constants = dict(compiled.params)
+        loaded = {one.key for one in self._mapper.column_attrs if not one.deferred}
         for column in self._statement.selected_columns:
-            decode = column.type.dialect_impl(dialect).result_processor(dialect, None)
+            if column.key not in loaded:
+                continue
+            kind = _FLOAT8 if isinstance(column.type, Float) else _NUMERIC
+            decode = column.type.dialect_impl(dialect).result_processor(dialect, kind)
             self._columns.append((str(column.key), decode))
-        assert {name for name, _ in self._columns} == {one.key for one in self._mapper.column_attrs}
+        assert {name for name, _ in self._columns} == loaded
         self._sql = compiled.string
 
     def _row_of(self, record: Sequence[Any]) -> Row:

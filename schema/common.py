@@ -26,6 +26,12 @@ def _in_utc(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _parse_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it is a string")
+    return value
+
+
 def _parse_time(text: str) -> datetime:
     value = datetime.fromisoformat(text)
     if value.tzinfo is None:
@@ -45,7 +51,7 @@ SCALARS: dict[object, Any] = {
         description="Opaque position in one tenant's event log. Carries no authority: the tenant always comes from the "
         "credentials.",
         serialize=str,
-        parse_value=str,
+        parse_value=_parse_text,
     ),
 }
 

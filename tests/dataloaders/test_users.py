@@ -105,7 +105,11 @@ async def test_an_insert_before_the_page_moves_nothing(database: Database, tenan
     wanted = expected(rows, "created_at", Direction.DESC)
     first = await page_of(database, tenants.mine, first=3)
     newcomer = User(
-        tenant_id=tenants.mine, id=uuid7(), email_key="new@example.org", created_at=NOON + timedelta(days=1)
+        tenant_id=tenants.mine,
+        id=uuid7(),
+        email="new@example.org",
+        email_key="new@example.org",
+        created_at=NOON + timedelta(days=1),
     )
     async with database.session(tenants.mine) as session:
         session.add(newcomer)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, NewType, TypeVar
 
 import strawberry
+from graphql import GraphQLError
 from strawberry import ID
 
 from dataloaders.base import by_id
@@ -28,15 +29,18 @@ def _in_utc(value: datetime) -> str:
 
 def _parse_text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("it is a string")
+        raise GraphQLError("A string is expected.")
     return value
 
 
-def _parse_time(text: str) -> datetime:
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise ValueError("a time names its offset, e.g. 2026-01-31T12:00:00Z")
-    return value.astimezone(UTC)
+def _parse_time(value: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(_parse_text(value))
+    except ValueError:
+        raise GraphQLError("A time is written as in ISO 8601, e.g. 2026-01-31T12:00:00Z.") from None
+    if time.tzinfo is None:
+        raise GraphQLError("A time names its offset, e.g. 2026-01-31T12:00:00Z.")
+    return time.astimezone(UTC)
 
 
 SCALARS: dict[object, Any] = {

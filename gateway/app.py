@@ -119,6 +119,7 @@ def create_app(settings: Settings) -> GatewayApp:
                     event_days=settings.event_retention_days,
                     event_count=settings.event_retention_count,
                     anchor=anchor_target(settings.audit_anchor),
+                    post=services.post,
                 )
                 worker.start()
                 stack.push_async_callback(worker.stop)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.egress import Egress
 from gateway.keys import audit_keys, key_provider, refresh_key, token_keys
+from gateway.mail import sender_of
 from gateway.settings import Settings
 from models import utcnow
 from models.database import Database
@@ -16,6 +17,7 @@ from resolvers.heartbeats import HeartbeatIntake
 from resolvers.issuer_keys import IssuerKeys
 from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
+from resolvers.post import Post
 from resolvers.tokens import AccessTokens
 from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
@@ -51,6 +53,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             settings.password_threads,
         )
         stack.callback(passwords.close)
+        send = sender_of(settings)
         accounts = Accounts(
             database,
             announcer,
@@ -58,6 +61,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             AccessTokens(token_keys(settings)),
             refresh_key(settings),
             "demo" if settings.is_demo else "live",
+            sends_mail=send is not None,
         )
         stack.push_async_callback(accounts.close)
         egress = Egress(settings.egress_networks())
@@ -74,5 +78,6 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             board=board,
             accounts=accounts,
             issuer_keys=issuer_keys,
+            post=Post(database, announcer, utcnow, refresh_key(settings), send) if send is not None else None,
             keyring=Keyring(key_provider(settings)),
         )

@@ -7,6 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -84,6 +85,13 @@ class Settings(BaseSettings):
     audit_anchor: str | None = Field(
         None, description="Where the audit log's signed heads go each minute: a file's path or an https address."
     )
+    smtp_url: str | None = Field(
+        None, description="Where mails leave: smtp://user:password@host:587 or smtps://; the demo can do without."
+    )
+    mail_from: str = Field("Signalbox <signalbox@localhost>", description="Who mails are from.")
+    account_link: str | None = Field(
+        None, description="Where mails lead, e.g. https://app.example/{action}?token={token}; else the token is shown."
+    )
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -153,6 +161,29 @@ class Settings(BaseSettings):
     def _seeds(cls, value: list[str]) -> list[str]:
         for one in value:
             _key(one)
+        return value
+
+    @field_validator("smtp_url", mode="after")
+    @classmethod
+    def _smtp(cls, value: str | None) -> str | None:
+        try:
+            parts = urlsplit(value or "smtp://localhost")
+            usable = parts.scheme in {"smtp", "smtps"} and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("a URL like smtp://user:password@mail.example:587 or smtps://mail.example")
+        return value
+
+    @field_validator("account_link", mode="after")
+    @classmethod
+    def _link(cls, value: str | None) -> str | None:
+        try:
+            fits = value is None or ("{token}" in value and bool(value.format_map({"action": "", "token": ""})))
+        except (ValueError, LookupError):
+            fits = False
+        if not fits:
+            raise ValueError("an address with {token} and, if wanted, {action} in it")
         return value
 
     @field_validator("trusted_proxies", "egress_allow", mode="after")

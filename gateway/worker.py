@@ -18,7 +18,8 @@ from models.errors import Unavailable
 from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
-from resolvers.retention import MayGoOn, RetentionRules, delete_keys, trim_logs
+from resolvers.post import Post
+from resolvers.retention import MayGoOn, RetentionRules, delete_keys, delete_spent, trim_logs
 from resolvers.unit_of_work import Announces
 from subscriptions.beat_publisher import LIVENESS_PREFIX
 from subscriptions.bus import Bus
@@ -92,6 +93,9 @@ class Worker:
         anchor: AnchorTarget | None = None,
         anchor_seconds: float = 60.0,
         months_seconds: float = 3600.0,
+        spent_seconds: float = 600.0,
+        post: Post | None = None,
+        mail_seconds: float = 1.0,
     ) -> None:
         rules = RetentionRules(timedelta(hours=key_hours), timedelta(days=event_days), event_count)
         database = means.database
@@ -107,6 +111,8 @@ class Worker:
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
             *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
+            self._led("delete-spent", lambda go_on: delete_spent(database, go_on), spent_seconds),
+            *([Job("mail", post.deliver_due, _every(mail_seconds))] if post is not None else []),
         )
 
     @property

@@ -1,4 +1,4 @@
-"""This module is where opaque credentials are written and read: API keys and refresh tokens.
+"""This module is where opaque credentials are written and read: API keys, refresh tokens and one-time tokens.
 
 Security boundary: a credential's text names its tenant and its row, which only binds the look-up; the hash of the
 whole text decides. The checksum tells a typo from a wrong key without asking the database, and lets scanners find
@@ -26,6 +26,7 @@ _ENVIRONMENT: Final = re.compile(r"[a-z0-9]{1,16}")
 _API_KEY: Final = re.compile(
     r"(sbx_([a-z0-9]{1,16})_([0-9a-z]{26})_([0-9a-z]{26})_[0-9A-Za-z]{43})_([0-9A-Za-z]{6})", re.ASCII
 )
+_ONE_TIME_TOKEN: Final = re.compile(r"sbo_([0-9a-z]{26})_([0-9a-z]{26})_[0-9A-Za-z]{43}", re.ASCII)
 _REFRESH_TOKEN: Final = re.compile(r"sbr_([0-9a-z]{26})_([0-9a-z]{26})_[0-9A-Za-z]{43}", re.ASCII)
 
 
@@ -77,6 +78,22 @@ def successor_of(token: str, bearer: Bearer, refresh_key: bytes) -> str:
 def read_refresh_token(text: str) -> Bearer | None:
     """The token that ``text`` claims to be (its row is its family's session); None for anything malformed."""
     match = _REFRESH_TOKEN.fullmatch(text)
+    return _bearer(text, match[1], match[2]) if match else None
+
+
+def one_time_token(key: bytes, purpose: str, tenant_id: UUID, token_id: UUID) -> str:
+    """The token of a row: ``sbo_<tenant>_<id>_<secret>``.
+
+    Derived, not drawn: a mail that has to be sent again carries the same one, though only its hash is stored.
+    """
+    derived = hmac.digest(key, b"one-time" + tenant_id.bytes + token_id.bytes + purpose.encode(), "sha256")
+    secret = _base62(int.from_bytes(derived), _SECRET_LENGTH)
+    return f"sbo_{suffix(tenant_id)}_{suffix(token_id)}_{secret}"
+
+
+def read_one_time_token(text: str) -> Bearer | None:
+    """The token that ``text`` claims to be; None for anything malformed."""
+    match = _ONE_TIME_TOKEN.fullmatch(text)
     return _bearer(text, match[1], match[2]) if match else None
 
 

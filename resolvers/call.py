@@ -19,6 +19,7 @@ from resolvers.heartbeats import HeartbeatIntake
 from resolvers.idempotency import Claim
 from resolvers.issuer_keys import IssuerKeys
 from resolvers.keyring import Keyring
+from resolvers.post import Post
 from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.bus import Bus
@@ -42,6 +43,8 @@ class Services:
     accounts: Accounts
     issuer_keys: IssuerKeys
     keyring: Keyring
+    post: Post | None = None
+    """What sends mails; None where there is nothing to send them with."""
     clock: Callable[[], datetime] = utcnow
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from models import Scope
+from resolvers.audit import Origin
 from resolvers.principal import Principal
 from resolvers.unit_of_work import UnitOfWork
 
@@ -37,6 +38,10 @@ class Caller(Protocol):
 
     def require(self, scope: Scope) -> None:
         """Raises UNAUTHENTICATED or FORBIDDEN unless the caller holds ``scope``."""
+        ...
+
+    def origin(self, tenant_id: UUID) -> Origin:
+        """Where the operation comes from, as ``tenant_id`` may keep it."""
         ...
 
     def work(self, tenant_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:

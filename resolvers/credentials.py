@@ -16,8 +16,7 @@ from uuid import UUID
 from dataloaders.credentials import SessionStanding, session_standings
 from models import (
     ApiKey,
-    EventTopic,
-    Scope,
+    MailKind,
     User,
     Workspace,
     utcnow,
@@ -28,13 +27,13 @@ from resolvers.api_keys import create_key, replace_workspace_token, revoke_key, 
 from resolvers.bearers import Bearer, read_refresh_token
 from resolvers.caller import Caller
 from resolvers.passwords import Passwords, refuse_unfit
+from resolvers.post import ask_for_mail, record, void_tokens
 from resolvers.principal import Principal
 from resolvers.recognition import Recognition, person
 from resolvers.sessions import Carried, carry_on, end_session, end_sessions_of, session_of
-from resolvers.sign_in import REFUSED_AFTER_SECONDS, SignIn, wrong
+from resolvers.sign_in import REFUSED_AFTER_SECONDS, Place, SignIn, wrong
 from resolvers.tokens import AccessTokens
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
-from subscriptions.log import Envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ class Accounts:
         clock: Callable[[], datetime] = utcnow,
         timer: Callable[[], float] = time.monotonic,
         refused_after_seconds: float = REFUSED_AFTER_SECONDS,
+        sends_mail: bool = False,
     ) -> None:
         self._database = database
         self._announcer = announcer
@@ -69,6 +69,7 @@ class Accounts:
         self._refresh_key = refresh_key
         self._environment = environment
         self._clock = clock
+        self._sends_mail = sends_mail
         self._sign_in = SignIn(database, announcer, passwords, refresh_key, clock, timer, refused_after_seconds)
         self._recognition = Recognition(database, announcer, tokens, environment, clock, timer)
 
@@ -118,7 +119,7 @@ class Accounts:
         if standing is None or not standing.alive:
             # Before the exchange: a suspended tenant's clients keep their token for the day it is served again.
             raise wrong("The refresh token is not valid.", "refreshToken")
-        async with self._work(bearer.tenant_id, standing.user_id) as work:
+        async with self._work(call, bearer.tenant_id, standing.user_id) as work:
             carried = await carry_on(work, refresh_token, bearer, self._refresh_key)
         if carried is None:
             self.forget(bearer.tenant_id)
@@ -128,7 +129,7 @@ class Accounts:
     async def logout(self, call: Caller, *, refresh_token: str) -> None:
         """End the token's session; again is no error. Raises INVALID_CREDENTIALS. Commits."""
         bearer = _refresh_bearer(refresh_token)
-        async with self._work(bearer.tenant_id) as work:
+        async with self._work(call, bearer.tenant_id) as work:
             session = await session_of(work, bearer)
             if session is None:
                 raise wrong("The refresh token is not valid.", "refreshToken")
@@ -146,15 +147,26 @@ class Accounts:
         refuse_unfit(new_password, "newPassword")
         user = await self._sign_in.confirm(call, who.home_tenant_id, who.user_id, current_password)
         fresh = await self._passwords.hash(new_password)
-        async with self._work(who.home_tenant_id, user.id) as work:
+        async with self._work(call, who.home_tenant_id, user.id) as work:
             row = await work.locked(User, user.id)
             if row.password_hash != user.password_hash:
                 raise wrong("The current password is wrong.", "currentPassword")
             row.password_hash = fresh
             ended = await end_sessions_of(work, row.id, keep=who.session_id)
-            _record_password_change(work, row, ended)
+            await void_tokens(work, row)
+            record(work, row, "user.password_changed", {"sessionsEnded": ended})
+            if self._sends_mail and row.email is not None:
+                ask_for_mail(work, MailKind.PASSWORD_CHANGED, row.id)
         self.forget(who.home_tenant_id)
         return row
+
+    def evenly(self) -> AbstractAsyncContextManager[None]:
+        """Let what happens inside take no less time than a refused sign-in."""
+        return self._sign_in.evenly(always=True)
+
+    async def place(self, tenant_slug: str | None) -> Place:
+        """Where ``tenant_slug`` leads; without one to the platform."""
+        return await self._sign_in.place(tenant_slug)
 
     async def unlock(self, work: UnitOfWork, user: User) -> bool:
         """Forget the wrong passwords of a locked ``user`` row, inside the caller's unit of work; whether any were."""
@@ -226,9 +238,12 @@ class Accounts:
         principal = person(tenant_id, carried.session_id, standing, expires_at)
         return Signed(token, expires_at, carried.refresh_token, principal)
 
-    def _work(self, tenant_id: UUID, user_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
+    def _work(
+        self, call: Caller, tenant_id: UUID, user_id: UUID | None = None
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
         actor = (User.__typeid__, user_id) if user_id is not None else None
-        return unit_of_work(self._database, self._announcer, self._clock, tenant_id, actor)
+        origin = call.origin(tenant_id)
+        return unit_of_work(self._database, self._announcer, self._clock, tenant_id, actor, origin=origin)
 
 
 def _refresh_bearer(text: str) -> Bearer:
@@ -236,19 +251,3 @@ def _refresh_bearer(text: str) -> Bearer:
     if bearer is None:
         raise wrong("The refresh token is not valid.", "refreshToken")
     return bearer
-
-
-def _record_password_change(work: UnitOfWork, user: User, ended: int) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind="user.password_changed",
-            entity_type=User.__typeid__,
-            entity_id=user.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=user.id,
-            before=user.facets(),
-            after=user.facets(),
-            payload={"sessionsEnded": ended},
-        )
-    )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from dataloaders.retention import (
     tenants_with_old_events,
     tenants_with_old_keys,
 )
+from dataloaders.spent_credentials import SPENT, delete_old_rows, tenants_with_spent
 from models.database import Database, TenantSession
 
 _CHUNKS_OF_A_TENANT: Final = 200  # then the others get their turn; the next run goes on
@@ -56,6 +58,18 @@ async def trim_logs(database: Database, rules: RetentionRules, may_go_on: MayGoO
 
     tenants = await tenants_with_old_events(database, rules.event_age, rules.most_events)
     return sum([await _delete(database, tenant, chunk, may_go_on) for tenant in tenants])
+
+
+async def delete_spent(database: Database, may_go_on: MayGoOn) -> int:
+    """Delete sessions, one-time tokens, wrong passwords and mails that are good for nothing any more; how many.
+
+    Commits each thousand rows. A session outlives its end by the month in which its network is still a known one.
+    """
+    deleted = 0
+    for spent in SPENT:
+        for tenant in await tenants_with_spent(database, spent):
+            deleted += await _delete(database, tenant, partial(delete_old_rows, spent=spent), may_go_on)
+    return deleted
 
 
 async def _delete(

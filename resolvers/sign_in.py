@@ -76,7 +76,7 @@ class SignIn:
             )
             for _ in range(2):
                 user, record = await self._look(place, email, attempt)
-                verdict = await self._evaluate(place.tenant_id, user, record, attempt, password)
+                verdict = await self._evaluate(call, place.tenant_id, user, record, attempt, password)
                 if user is None or not verdict.ok:
                     break
                 carried = await self.begin(call, user, attempt, verdict)
@@ -94,7 +94,7 @@ class SignIn:
             record = await read_record(session, attempt, user_id, self._clock()) if attempt is not None else None
         if user is None or attempt is None or record is None:
             raise wrong("The current password is wrong.", "currentPassword")
-        verdict = await self._evaluate(tenant_id, user, record, attempt, password)
+        verdict = await self._evaluate(call, tenant_id, user, record, attempt, password)
         if not verdict.ok:
             raise wrong("The current password is wrong.", "currentPassword")
         return user
@@ -104,7 +104,7 @@ class SignIn:
     ) -> Carried | None:
         """A session, unless the row has changed since it was ``seen``; ``verdict`` where a password was right."""
         actor = (User.__typeid__, seen.id)
-        async with self._work(seen.tenant_id, actor) as work:
+        async with self._work(call, seen.tenant_id, actor) as work:
             user = await work.session.get(User, (work.tenant_id, seen.id), with_for_update={"key_share": True})
             if user is None or user.status is not UserStatus.ACTIVE:
                 return None
@@ -139,14 +139,19 @@ class SignIn:
         return True
 
     @asynccontextmanager
-    async def evenly(self) -> AsyncIterator[None]:
-        """Let a refusal inside come out no sooner than any other."""
+    async def evenly(self, *, always: bool = False) -> AsyncIterator[None]:
+        """Let a refusal inside come out no sooner than any other; ``always`` whatever comes of it."""
         began = self._timer()
         try:
             yield
         except Refusal:
-            await asyncio.sleep(max(0.0, self._refused_after_seconds - (self._timer() - began)))
+            await self._rest_of(began)
             raise
+        if always:
+            await self._rest_of(began)
+
+    async def _rest_of(self, began: float) -> None:
+        await asyncio.sleep(max(0.0, self._refused_after_seconds - (self._timer() - began)))
 
     async def _look(self, place: Place, email: str, attempt: Attempt) -> tuple[User | None, Record]:
         async with self._database.session(place.tenant_id) as session:
@@ -157,19 +162,22 @@ class SignIn:
         return user, record
 
     async def _evaluate(
-        self, tenant_id: UUID, user: User | None, record: Record, attempt: Attempt, password: str
+        self, call: Caller, tenant_id: UUID, user: User | None, record: Record, attempt: Attempt, password: str
     ) -> Verdict:
         """One evaluation, whoever asks; a wrong password counts towards a lock, wherever it was tried."""
         locked = record.is_locked(self._clock(), user.locked_until if user is not None else None)
         usable = user is not None and not locked
         verdict = await self._passwords.verify(user.password_hash if user is not None and usable else None, password)
         if not verdict.ok and not locked:
-            async with self._work(tenant_id) as work:
+            async with self._work(call, tenant_id) as work:
                 await count_failure(work, attempt, user)
         return verdict
 
-    def _work(self, tenant_id: UUID, actor: tuple[str, UUID] | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
-        return unit_of_work(self._database, self._announcer, self._clock, tenant_id, actor)
+    def _work(
+        self, call: Caller, tenant_id: UUID, actor: tuple[str, UUID] | None = None
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
+        origin = call.origin(tenant_id)
+        return unit_of_work(self._database, self._announcer, self._clock, tenant_id, actor, origin=origin)
 
 
 def spend_password(call: Caller) -> None:

@@ -13,11 +13,12 @@ from uuid import UUID
 
 from sqlalchemy import func, or_, select
 
-from models import PLATFORM_TENANT_ID, EventTopic, Role, Scope, User, UserStatus
+from models import PLATFORM_TENANT_ID, EventTopic, MailKind, Role, Scope, User, UserStatus
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from models.users import email_key
 from resolvers.call import Call
+from resolvers.post import ask_for_mail
 from resolvers.principal import Principal
 from resolvers.sessions import end_sessions_of
 from resolvers.shapes import preferences
@@ -70,8 +71,12 @@ async def create_user(
     username: str | None = None,
     display_name: str | None = None,
     department: str | None = None,
+    is_invited: bool = False,
 ) -> User:
-    """A new person: active with a password, pending without. Raises FORBIDDEN, INVALID, ALREADY_EXISTS. Commits."""
+    """A new person: active with a password, pending without; who ``is_invited`` gets a mail that takes one. Commits.
+
+    Raises FORBIDDEN, INVALID, ALREADY_EXISTS.
+    """
     call.require(Scope.USERS_WRITE)
     if roles:
         require_admin(call.who)
@@ -87,6 +92,8 @@ async def create_user(
         _crown(user)
         await flush_unique(work, _TAKEN)
         record_user(work, user, "user.created", None, user.facets())
+        if is_invited:
+            ask_for_mail(work, MailKind.INVITATION, user.id)
     return user
 
 

@@ -22,6 +22,7 @@ from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
+from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.tenants import TenantMutations, TenantQueries
@@ -52,6 +53,7 @@ class Mutation(
     ConsentMutations,
     CredentialMutations,
     IdentityProviderMutations,
+    RecoveryMutations,
     RegistryMutations,
     SessionMutations,
     TenantMutations,

@@ -105,6 +105,7 @@ async def _work(settings: Settings) -> None:
             event_days=settings.event_retention_days,
             event_count=settings.event_retention_count,
             anchor=anchor_target(settings.audit_anchor),
+            post=services.post,
         )
         running.start()
         await stop.wait()

@@ -11,7 +11,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, text, update
 
-from models import Event, Role, Tenant, TenantStatus, User, UserStatus
+from models import Event, MailKind, Role, Tenant, TenantStatus, User, UserStatus
 from models.database import Database
 from models.ids import uuid7
 from models.users import email_key
@@ -19,6 +19,7 @@ from resolvers.call import Call, Services
 from resolvers.credentials import Accounts, Signed
 from resolvers.issuer_keys import IssuerKeys
 from resolvers.passwords import Passwords
+from resolvers.post import Letter, Post, Send
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
 from resolvers.unit_of_work import UnitOfWork, unit_of_work
@@ -76,6 +77,7 @@ class House:
     refresh_key: bytes = b"r" * 32
     refused_after_seconds: float = 0.0
     issuer_keys: IssuerKeys | None = None
+    letters: list[Letter] = field(default_factory=list)
 
     def accounts(self) -> Accounts:
         """Another gateway's accounts: nothing shared but the keys and the database."""
@@ -90,7 +92,23 @@ class House:
             self.clock,
             self.clock.timer,
             self.refused_after_seconds,
+            sends_mail=True,
         )
+
+    def post(self, send: Send | None = None) -> Post:
+        """What sends the mails; without ``send`` they are put among the letters."""
+
+        async def keep(letter: Letter) -> None:
+            self.letters.append(letter)
+
+        return Post(self.database, self.announced, self.clock, self.refresh_key, send or keep)
+
+    async def mailed(self, kind: MailKind, email: str | None) -> Letter:
+        """Lets the post go, which brings other tests' mails too, and takes the one letter of this kind to ``email``."""
+        await self.post().deliver_due()
+        (letter,) = [one for one in self.letters if (one.kind, one.to) == (kind, email)]
+        self.letters.clear()
+        return letter
 
     def call(
         self, principal: Principal | None = None, accounts: Accounts | None = None, address: str | None = "192.0.2.7"
@@ -100,6 +118,7 @@ class House:
         means |= {"database": self.database, "announcer": self.announced, "clock": self.clock}
         means["accounts"] = accounts or self.accounts()
         means["issuer_keys"] = self.issuer_keys
+        means["post"] = self.post()
         return Call(
             services=Services(**means), principal=principal, address=address, user_agent="tests \x00 of signing in"
         )

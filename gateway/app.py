@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,7 +18,7 @@ from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
 from gateway.metrics import observed
 from gateway.operations import GatewayOperations
-from gateway.rate_limits import RateLimits, Rates, tenant_limit
+from gateway.rate_limits import RateLimits, Rates
 from gateway.runtime import running_services
 from gateway.seat_ledger import SeatLedger
 from gateway.settings import Settings
@@ -99,7 +98,7 @@ def create_app(settings: Settings) -> GatewayApp:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             services = await stack.enter_async_context(running_services(settings))
-            limits = RateLimits(services.bus, rates(settings), partial(tenant_limit, services.database))
+            limits = RateLimits(services.bus, rates(settings))
             limits.start()
             stack.push_async_callback(limits.stop)
             operations.serve(services, limits)

@@ -16,6 +16,7 @@ from graphql import (
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    assert_valid_schema,
     parse,
     validate,
 )
@@ -80,6 +81,8 @@ class Documents:
         self._refused = _Kept(_KEPT_OF_STRANGERS)
         self._strangers = _Kept(_KEPT_OF_STRANGERS)
         merging.MAX_COMPLEXITY_BUDGET = MAX_COMPARISONS
+        # The library looks at the schema once, and keeps what it found: nobody's first query shall pay for that.
+        assert_valid_schema(schema)
 
     def read(self, text: str, *, signed_in: bool) -> Document:
         """The document, parsed and validated now or before. The signed-out are told no name that they did not say."""

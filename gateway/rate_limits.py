@@ -11,17 +11,13 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, Protocol
-from uuid import UUID
 
 import structlog
-from sqlalchemy import select
 
-from models import Tenant
-from models.database import Database
 from models.errors import Throttled
 from resolvers.networks import network_of
 from resolvers.principal import Principal
@@ -36,8 +32,6 @@ _MUCH: Final = 1 / 64
 _MOST_KEPT: Final = 50_000
 _MOST_AT_ONCE: Final = 500
 _IDLE_SECONDS: Final = 120.0
-_LIMIT_SECONDS: Final = 30.0
-_MOST_TENANTS: Final = 10_000
 
 _SETTLE: Final = b"""
 local time = redis.call('TIME')
@@ -57,7 +51,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Requests a minute: of a tenant unless its own limits say otherwise, a person, a key, a network."""
+    """Requests a minute: of a tenant whose plan names none, a person, a key, a network."""
 
     tenant: int = 600_000
     user: int = 12_000
@@ -74,10 +68,6 @@ class RunsScripts(Protocol):
     async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes] | None:
         """One answer a call; None when there is nobody to run them."""
         ...
-
-
-TenantLimit = Callable[[UUID], Awaitable[int | None]]
-"""A tenant's own requests a minute, None where it has none. May raise: the default then stands."""
 
 
 @dataclass(slots=True)
@@ -110,14 +100,6 @@ class _Bucket:
         )
 
 
-async def tenant_limit(database: Database, tenant_id: UUID) -> int | None:
-    """What the tenant's own limits say; None where they say nothing. Raises Unavailable."""
-    async with database.session(tenant_id) as session:
-        limits = await session.scalar(select(Tenant.limits).where(Tenant.id == tenant_id))
-    said = (limits or {}).get("requests_per_minute")
-    return said if type(said) is int and said > 0 else None
-
-
 class RateLimits:
     """The buckets of this process, settled with those of all."""
 
@@ -125,35 +107,26 @@ class RateLimits:
         self,
         bus: RunsScripts,
         rates: Rates,
-        tenant_limit: TenantLimit,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._rates = rates
-        self._tenant_limit = tenant_limit
         self._timer = timer
         self._buckets: dict[object, _Bucket] = {}
-        self._tenants: dict[UUID, tuple[int, float]] = {}
         self._unsettled: dict[str, _Bucket] = {}
-        self._asked: dict[UUID, None] = {}
         self._urgent = asyncio.Event()
-        self._ask = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self.throttled = 0
 
     def start(self) -> None:
-        """Settle and look tenants' limits up in the background."""
-        self._tasks = [
-            asyncio.create_task(self._settle_always(), name="rates settled"),
-            asyncio.create_task(self._look_up_always(), name="rate limits of tenants"),
-        ]
+        """Settle in the background."""
+        self._task = asyncio.create_task(self._settle_always(), name="rates settled")
 
     async def stop(self) -> None:
-        """End both tasks."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=5)
 
     def check(self, principal: Principal | None, address: str | None) -> None:
         """Raises THROTTLED for a caller who has nothing left, before any work is done for them."""
@@ -172,8 +145,10 @@ class RateLimits:
         if principal is None:
             yield self._bucket(("stranger", network_of(address)), rates.stranger)
             return
-        tenant_id = principal.tenant_id
-        yield self._bucket(tenant_id, self._limit_of(tenant_id))
+        # A platform administrator spends what is the platform's, in whichever tenant.
+        tenant_id = principal.home_tenant_id
+        own = principal.limits.requests_per_minute
+        yield self._bucket(tenant_id, rates.tenant if own is None else max(own, 1))
         if principal.user_id is not None:
             yield self._bucket((tenant_id, principal.user_id), rates.user)
         elif principal.api_key_id is not None:
@@ -263,32 +238,3 @@ class RateLimits:
         oldest = self._timer() - _IDLE_SECONDS
         for holder in [holder for holder, one in self._buckets.items() if one.at < oldest]:
             del self._buckets[holder]
-
-    # ------------------------------------------------------------------ tenants' own limits
-
-    def _limit_of(self, tenant_id: UUID) -> int:
-        known = self._tenants.get(tenant_id)
-        if known is None or self._timer() - known[1] > _LIMIT_SECONDS:
-            self._asked[tenant_id] = None
-            self._ask.set()
-        return known[0] if known else self._rates.tenant
-
-    async def _look_up_always(self) -> None:
-        while True:
-            await self._ask.wait()
-            self._ask.clear()
-            asked, self._asked = self._asked, {}
-            for tenant_id in asked:
-                await self.look_up(tenant_id)
-
-    async def look_up(self, tenant_id: UUID) -> None:
-        """Learn the tenant's own limit; what was known stands while nobody can say."""
-        known = self._tenants.pop(tenant_id, (self._rates.tenant, 0.0))[0]
-        try:
-            async with asyncio.timeout(5):
-                known = await self._tenant_limit(tenant_id) or self._rates.tenant
-        except Exception as error:
-            _log.warning("a tenant's rate limit could not be read", reason=type(error).__name__)
-        if len(self._tenants) >= _MOST_TENANTS:
-            self._tenants.pop(next(iter(self._tenants)))
-        self._tenants[tenant_id] = (known, self._timer())

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     event_retention_count: int = Field(1_000_000, ge=1000)
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)
-    tenant_requests_per_minute: int = Field(600_000, ge=1, description="Unless the tenant's own limits say otherwise.")
+    tenant_requests_per_minute: int = Field(600_000, ge=1, description="Where the plan names no limit.")
     user_requests_per_minute: int = Field(12_000, ge=1)
     key_requests_per_minute: int = Field(120_000, ge=1)
     network_requests_per_minute: int = Field(3_000, ge=1, description="Of one network without credentials.")

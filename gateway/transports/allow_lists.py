@@ -25,6 +25,17 @@ def origin_allowed(origin: str | None, allowed: frozenset[str]) -> bool:
     return origin is None or ANY in allowed or origin.lower() in allowed
 
 
+def is_welcome(origin: str | None, host: str | None, origins: frozenset[str], hosts: frozenset[str]) -> bool:
+    """Whether a request may come from this origin: an allowed one, or the very host that it asks, where that is named.
+
+    A host that only ``*`` admits proves nothing: rebound to us, an attacker's name is the Host and the Origin.
+    """
+    if origin_allowed(origin, origins):
+        return True
+    own = (origin or "").partition("://")[2].lower()
+    return ANY not in hosts and host_allowed(host, hosts) and own == (host or "").lower()
+
+
 def _without_port(host: str) -> str:
     head, colon, port = host.rpartition(":")
     return head if colon and port.isdigit() and not head.endswith(":") else host

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -37,7 +36,7 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    inflate = _inflater(request.headers.get("content-encoding", "identity").strip().lower(), limit)
+    inflate = _inflater(request.headers.get("content-encoding", "identity").strip().lower())
     try:
         async with asyncio.timeout(timeout):
             return await _collect(request.stream(), inflate, limit)
@@ -48,35 +47,57 @@ async def read_body(request: Request, *, limit: int, timeout: float) -> bytes:
 
 
 async def _collect(chunks: AsyncIterator[bytes], inflate: _Inflate, limit: int) -> bytes:
-    body = bytearray()
+    body, received = bytearray(), 0
     async for chunk in chunks:
+        received += len(chunk)
         body += inflate(chunk, limit + 1 - len(body))
-        if len(body) > limit:
+        # Compressed nothings, too, are work: what is sent is held to the limit as what comes of it is.
+        if len(body) > limit or received > limit:
             raise _too_large(limit)
+    inflate.finish()
     return bytes(body)
 
 
-class _Inflate(Protocol):
-    def __call__(self, chunk: bytes, room: int, /) -> bytes: ...
+class _Inflate:
+    """A body that is as it was sent."""
+
+    def __call__(self, chunk: bytes, room: int) -> bytes:
+        """What comes of a chunk, at most ``room`` bytes of it where it grows."""
+        return chunk
+
+    def finish(self) -> None:
+        """Raises 400 when the end is missing."""
 
 
-def _inflater(encoding: str, limit: int) -> _Inflate:
+class _Inflated(_Inflate):
+    """A compressed body: a bomb costs no more memory than an honest one."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._stream = zlib.decompressobj(window_bits)
+
+    def __call__(self, chunk: bytes, room: int) -> bytes:
+        try:
+            return self._stream.decompress(chunk, room)
+        except zlib.error as error:
+            raise _damaged() from error
+
+    def finish(self) -> None:
+        if not self._stream.eof:
+            raise _damaged()
+
+
+def _damaged() -> HttpRefusal:
+    return HttpRefusal(400, "The compressed request body is damaged.")
+
+
+def _inflater(encoding: str) -> _Inflate:
     if encoding in ("", "identity"):
-        return lambda chunk, room: chunk
+        return _Inflate()
     if encoding not in _WINDOW_BITS:
         raise HttpRefusal(
             415, "The content encoding must be gzip, deflate or none.", headers={"accept-encoding": "gzip, deflate"}
         )
-    decompress: Callable[[bytes, int], bytes] = zlib.decompressobj(_WINDOW_BITS[encoding]).decompress
-
-    def inflate(chunk: bytes, room: int) -> bytes:
-        try:
-            # At most ``room`` bytes come out, so a bomb costs no more memory than an honest body.
-            return decompress(chunk, room)
-        except zlib.error as error:
-            raise HttpRefusal(400, "The compressed request body is damaged.") from error
-
-    return inflate
+    return _Inflated(_WINDOW_BITS[encoding])
 
 
 def _charset(parameters: str) -> str:

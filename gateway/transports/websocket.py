@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from gateway.transports.allow_lists import host_allowed, origin_allowed
+from gateway.transports.allow_lists import host_allowed, is_welcome
 from gateway.transports.close_codes import CloseCode
 from gateway.transports.connection import Connection
 from gateway.transports.messages import SUBPROTOCOL
@@ -61,8 +61,9 @@ class WebSocketEndpoint:
         ).run()
 
     def _welcome(self, headers: Headers) -> bool:
-        return host_allowed(headers.get("host"), self._options.allowed_hosts) and origin_allowed(
-            headers.get("origin"), self._options.allowed_origins
+        host, options = headers.get("host"), self._options
+        return host_allowed(host, options.allowed_hosts) and is_welcome(
+            headers.get("origin"), host, options.allowed_origins, options.allowed_hosts
         )
 
     async def _turn_away(self, send: Send, code: CloseCode, reason: str, subprotocol: str | None = None) -> None:

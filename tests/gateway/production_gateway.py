@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,9 +64,33 @@ class Deployment:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayProcess:
+    """One gateway that runs."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """The time that it has spent on processors, to the nanosecond: Linux's clock of another process."""
+        return time.clock_gettime_ns((~self.pid << 3) | 2) / 1e9
+
+
 @asynccontextmanager
-async def gateway_processes(deployment: Deployment, folder: Path, count: int) -> AsyncIterator[list[str]]:
+async def gateway_processes(
+    deployment: Deployment, folder: Path, count: int, **settings: str
+) -> AsyncIterator[list[str]]:
     """The addresses of ready gateways without workers; SIGTERM ends them, and must end them well."""
+    async with running_gateways(deployment, folder, count, **settings) as gateways:
+        yield [one.url for one in gateways]
+
+
+@asynccontextmanager
+async def running_gateways(
+    deployment: Deployment, folder: Path, count: int, **settings: str
+) -> AsyncIterator[list[GatewayProcess]]:
+    """The same with their process ids; ``settings`` are further variables, without their prefix."""
+    more = {f"SIGNALBOX_{name}".upper(): value for name, value in settings.items()}
     processes: list[asyncio.subprocess.Process] = []
     logs = [folder / f"gateway-{number}.log" for number in range(count)]
     try:
@@ -74,13 +99,14 @@ async def gateway_processes(deployment: Deployment, folder: Path, count: int) ->
                 processes.append(
                     await asyncio.create_subprocess_exec(
                         *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--no-worker"),
-                        env=deployment.environment(folder),
+                        env=deployment.environment(folder) | more,
                         cwd=ROOT,
                         stdout=output,
                         stderr=output,
                     )
                 )
-        yield [await _ready(process, log) for process, log in zip(processes, logs, strict=True)]
+        started = zip(processes, logs, strict=True)
+        yield [GatewayProcess(await _ready(process, log), process.pid) for process, log in started]
         for process in processes:
             process.terminate()
         for process, log in zip(processes, logs, strict=True):

@@ -157,6 +157,24 @@ async def test_a_listed_origin_may_read_answers_and_another_may_not() -> None:
         assert "access-control-allow-credentials" not in answer.headers
         other = await served.query("{ hello }", origin="https://evil.example")
         assert "access-control-allow-origin" not in other.headers
+        assert (other.status_code, code_of(other)) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    ("origin", "hosts", "status"),
+    [
+        ("http://{host}", frozenset({"127.0.0.1"}), 200),
+        ("http://{host}", frozenset({"*"}), 403),
+        ("http://{host}", frozenset({"gateway.example"}), 421),
+        ("http://127.0.0.1:1", frozenset({"127.0.0.1"}), 403),
+        ("null", frozenset({"127.0.0.1"}), 403),
+    ],
+    ids=["the host itself", "a host that nobody named", "another host", "another port", "a sandbox"],
+)
+async def test_a_page_of_a_named_host_may_ask_that_host(origin: str, hosts: frozenset[str], status: int) -> None:
+    async with serving(allowed_hosts=hosts) as served:
+        answer = await served.query("{ hello }", origin=origin.format(host=f"127.0.0.1:{served.port}"))
+        assert answer.status_code == status
 
 
 async def _preflight(served: Served, origin: str) -> httpx.Response:

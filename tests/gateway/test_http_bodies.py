@@ -146,9 +146,27 @@ async def test_a_bomb_is_413() -> None:
         assert (response.status_code, code_of(response)) == (413, "LIMIT_EXCEEDED")
 
 
+async def test_compressed_nothings_without_end_are_413() -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        # A header, then empty blocks: they inflate to nothing, for ever.
+        yield gzip.compress(b"")[:10]
+        for _ in range(200):
+            yield b"\x00\x00\x00\xff\xff" * 1000
+
+    async with serving() as served:
+        headers = {**JSON, "content-encoding": "gzip"}
+        response = await served.http.post("/graphql", content=blocks(), headers=headers)
+        assert (response.status_code, code_of(response)) == (413, "LIMIT_EXCEEDED")
+
+
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
-    [("gzip", b"not gzip", 400), ("br", b"anything", 415), ("gzip, gzip", b"anything", 415)],
+    [
+        ("gzip", gzip.compress(padded(60))[:-9], 400),
+        ("gzip", b"not gzip", 400),
+        ("br", b"anything", 415),
+        ("gzip, gzip", b"anything", 415),
+    ],
 )
 async def test_a_damaged_or_unknown_encoding_is_refused(encoding: str, body: bytes, status: int) -> None:
     async with serving() as served:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from gateway.embedded import EmbeddedValkey
-from gateway.rate_limits import POINTS_A_REQUEST, RateLimits, Rates, tenant_limit
-from models import Tenant
-from models.database import Database
-from models.errors import Throttled, Unavailable
+from gateway.rate_limits import POINTS_A_REQUEST, RateLimits, Rates
+from models import TenantLimits
+from models.errors import Throttled
 from models.ids import uuid7
 from resolvers.networks import network_of
 from resolvers.principal import Principal
 from subscriptions.bus import Bus
-from tests.world import Tenants
 
 SMALL = Rates(tenant=100, user=60, key=80, stranger=20, secrets=5)
 FAR = "203.0.113.7"
@@ -43,11 +41,6 @@ class NoBroker:
         return None
 
 
-async def no_limit(_: UUID) -> int | None:
-    """A tenant without a limit of its own."""
-    return None
-
-
 def person(tenant_id: UUID | None = None) -> Principal:
     """Somebody who signed in."""
     return Principal(tenant_id=tenant_id or uuid7(), user_id=uuid7(), scopes=frozenset())
@@ -60,7 +53,7 @@ def machine(tenant_id: UUID) -> Principal:
 
 def alone(clock: Clock, rates: Rates = SMALL) -> RateLimits:
     """The limits of one process without Redis."""
-    return RateLimits(NoBroker(), rates, no_limit, clock)
+    return RateLimits(NoBroker(), rates, clock)
 
 
 def spent(limits: RateLimits, who: Principal | None, address: str | None = None, **cost: Any) -> int:
@@ -141,36 +134,19 @@ def test_a_network_is_what_one_customer_has(one: str | None, other: str | None, 
     assert (network_of(one) == network_of(other)) is same
 
 
-async def test_a_tenants_own_limit_counts_as_soon_as_it_is_known(database: Database, tenants: Tenants) -> None:
-    async with database.session(tenants.mine) as session:
-        tenant = await session.get_one(Tenant, tenants.mine)
-        tenant.limits = {"requests_per_minute": 7}
-        await session.commit()
-    assert await tenant_limit(database, tenants.mine) == 7
-    assert await tenant_limit(database, tenants.other) is None
-
-    async def known(tenant_id: UUID) -> int | None:
-        return await tenant_limit(database, tenant_id)
-
-    limits = RateLimits(NoBroker(), SMALL, known, Clock())
-    await limits.look_up(tenants.mine)
-    assert spent(limits, person(tenants.mine)) == 7
-    assert spent(limits, person(tenants.other)) == 60
+async def test_a_tenants_own_limit_stands_before_the_gateways_and_may_change() -> None:
+    limits, who = alone(Clock(), Rates(user=1000)), replace(person(), limits=TenantLimits(requests_per_minute=10))
+    for _ in range(5):
+        limits.spend(who, None, 1)
+    more = replace(who, limits=TenantLimits(requests_per_minute=100))
+    assert spent(limits, more) == 50, "what was left is left, in proportion"
 
 
-async def test_a_tenants_limit_that_cannot_be_read_leaves_what_was_known() -> None:
-    answers: list[int | Exception] = [7, Unavailable(), RuntimeError()]
-
-    async def known(_: UUID) -> int | None:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    limits, tenant_id = RateLimits(NoBroker(), SMALL, known, Clock()), uuid7()
-    for _ in range(3):
-        await limits.look_up(tenant_id)
-    assert spent(limits, person(tenant_id)) == 7
+async def test_a_platform_administrator_spends_nothing_of_the_tenant_that_is_looked_into() -> None:
+    limits, tenant_id = alone(Clock()), uuid7()
+    assert spent(limits, replace(person(tenant_id), is_platform_admin=True)) == 60
+    assert spent(limits, person(tenant_id)) == 60
+    assert spent(limits, person(tenant_id)) == 40
 
 
 @asynccontextmanager
@@ -179,7 +155,7 @@ async def processes(url: str, count: int) -> AsyncIterator[list[RateLimits]]:
     buses = [Bus.from_url(url) for _ in range(count)]
     for bus in buses:
         await bus.start()
-    made = [RateLimits(bus, SMALL, no_limit) for bus in buses]
+    made = [RateLimits(bus, SMALL) for bus in buses]
     for one in made:
         one.start()
     try:
@@ -243,7 +219,7 @@ async def test_nobody_is_refused_because_redis_is_away_and_nobody_pays_for_it_la
             return None if self.is_away else await bus.run_script(script, calls)
 
     link = Sometimes()
-    limits = RateLimits(link, SMALL, no_limit, clock)
+    limits = RateLimits(link, SMALL, clock)
     for _ in range(5):
         assert spent(limits, who) == 60
         assert not await limits.settle()

@@ -1,0 +1,133 @@
+"""This module is where every attack is shown to be refused with its code, cheaply, while others are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.corpus.attacks import CORPUS, JSON, Attack
+from tests.corpus.bearers import forged
+from tests.corpus.conftest import ORDINARY, Target
+from tests.report import record
+
+CPU_SECONDS = 0.150
+ROUNDS = 3
+REPEATS = 8
+
+
+async def attack(target: Target, one: Attack) -> httpx.Response:
+    """The answer to an attack."""
+    headers = dict(one.headers)
+    if one.signed_in:
+        headers["authorization"] = f"Bearer {target.token}"
+    return await target.http.request(one.method, one.path, content=one.body, headers=headers)
+
+
+def fault(one: Attack, response: httpx.Response) -> str | None:
+    """What is not as it must be: one clear error with its code, and nothing of the inside."""
+    said = response.json()
+    first = said["errors"][0]["extensions"] if "errors" in said else {}
+    wanted = {
+        "no 5xx": response.status_code < 500,
+        "no data": said.get("data") is None,
+        f"the code {one.code}": first.get("code") == one.code,
+        f"the limit {one.limit}": one.limit is None or first.get("limit") == one.limit,
+        "a request id": bool(first.get("requestId")),
+        "a short answer": len(response.content) < 8192 and len(said.get("errors", [])) <= 6,
+        "nothing of the inside": "Traceback" not in response.text,
+        "no suggestion": one.signed_in or "Did you mean" not in response.text,
+    }
+    missing = [name for name, found in wanted.items() if not found]
+    return f"{one.name}: {missing}, not {response.text[:300]}" if missing else None
+
+
+def test_every_attack_has_a_name_of_its_own() -> None:
+    assert len({one.name for one in CORPUS}) == len(CORPUS)
+
+
+async def test_every_attack_is_refused_with_its_code_for_next_to_nothing(target: Target) -> None:
+    """Measured one at a time: the least of three, since the machine's other work is nobody's attack."""
+    assert (await target.ask(ORDINARY)).json()["data"]["workspaces"]["totalCount"] == 7
+    spent: dict[str, float] = {}
+    faults = []
+    for one in CORPUS:
+        times = []
+        for _ in range(ROUNDS):
+            before = target.process.cpu_seconds()
+            response = await attack(target, one)
+            times.append(target.process.cpu_seconds() - before)
+            faults.append(fault(one, response))
+        # What was read before is known by its text, so the first time is the dear one.
+        spent[one.name] = times[0] if times[0] <= CPU_SECONDS else min(times)
+    assert "\n".join(one for one in faults if one) == ""
+    assert {name: seconds for name, seconds in spent.items() if seconds > CPU_SECONDS} == {}
+    worst = max(spent, key=lambda name: spent[name])
+    figure = f"at most {spent[worst] * 1000:.0f} ms of process time ({worst}); allowed 150"
+    record(4, "hostile requests are refused with their code, cheaply", len(CORPUS), figure)
+
+
+async def test_every_forged_token_is_refused_in_the_same_words(target: Target) -> None:
+    tokens = dict(forged(target.token, target.deployment.token_seed))
+    worst = 0.0
+    for name, token in tokens.items():
+        before = target.process.cpu_seconds()
+        headers = {**JSON, "authorization": f"Bearer {token}"}
+        response = await target.http.post("/graphql", json={"query": ORDINARY}, headers=headers)
+        worst = max(worst, target.process.cpu_seconds() - before)
+        assert response.status_code == 401, name
+        assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED", name
+        expected = "The access token has expired" if name == "expired" else "The access token is not valid"
+        assert response.json()["errors"][0]["message"].startswith(expected), name
+        assert "data" not in response.json()
+    assert worst <= CPU_SECONDS
+    record(4, "forged tokens are refused", len(tokens), f"at most {worst * 1000:.0f} ms of process time; allowed 150")
+
+
+@asynccontextmanager
+async def ordinary_life(target: Target) -> AsyncIterator[list[float]]:
+    """Somebody who asks ordinary things all the while, and how long each answer took."""
+    seconds: list[float] = []
+
+    async def live() -> None:
+        while True:
+            started = time.monotonic()
+            answer = await target.ask(ORDINARY)
+            assert answer.json()["data"]["workspaces"]["totalCount"] == 7
+            seconds.append(time.monotonic() - started)
+
+    living = asyncio.create_task(live(), name="ordinary life")
+    try:
+        yield seconds
+    finally:
+        living.cancel()
+        (end,) = await asyncio.gather(living, return_exceptions=True)
+        assert isinstance(end, asyncio.CancelledError), end
+
+
+async def test_ordinary_queries_go_on_beside_the_attacks(target: Target) -> None:
+    gate = asyncio.Semaphore(4)
+
+    async def strike(one: Attack) -> str | None:
+        async with gate:
+            return fault(one, await attack(target, one))
+
+    async with ordinary_life(target) as seconds, asyncio.timeout(60):
+        faults = await asyncio.gather(*(strike(one) for one in CORPUS * REPEATS))
+    assert "\n".join(one for one in faults if one) == ""
+    assert len(seconds) > REPEATS
+    # Four attacks at once, each of at most its allowance, may stand before an ordinary query.
+    assert max(seconds) <= 3 * 4 * CPU_SECONDS
+    figure = f"{len(seconds)} answered, the slowest in {max(seconds) * 1000:.0f} ms"
+    record(4, "ordinary queries go on beside the hostile ones", len(CORPUS) * REPEATS, figure)
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-request-id", "accept", "user-agent", "x-signalbox-tenant"])
+async def test_headers_as_long_as_they_come_are_no_trouble(target: Target, name: str) -> None:
+    value = "Bearer " + "A" * 60_000 if name == "authorization" else "A" * 60_000
+    response = await target.http.post("/graphql", json={"query": "{ __typename }"}, headers={name: value})
+    assert response.status_code < 500

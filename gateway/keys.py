@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.key_providers import LocalKeys
-from gateway.settings import Settings, SettingsError
+from gateway.key_providers import KmsKey, LocalKeys, SeveralKeys
+from gateway.settings import KMS, Settings, SettingsError
 from models.sealing import AuditKeys
 from resolvers.keyring import KeyProvider
 
@@ -26,8 +26,11 @@ def refresh_key(settings: Settings) -> bytes:
 
 
 def key_provider(settings: Settings) -> KeyProvider:
-    """What wraps the tenants' data keys."""
-    return LocalKeys([bytes.fromhex(one) for one in settings.secrets_keys] or [_own(settings, "secrets.key")])
+    """What wraps the tenants' data keys. Raises SettingsError when a KMS cannot be used."""
+    named = settings.wrapping_keys or [_own(settings, "secrets.key").hex()]
+    return SeveralKeys(
+        [KmsKey(one.removeprefix(KMS)) if one.startswith(KMS) else LocalKeys([bytes.fromhex(one)]) for one in named]
+    )
 
 
 def audit_keys(settings: Settings) -> AuditKeys:

@@ -17,6 +17,11 @@ from models.database import DatabaseUrls, PoolOptions, role_url
 from models.roles import INGEST, OWNER, PLATFORM, TAIL
 
 PREFIX = "SIGNALBOX_"
+KMS = "kms:"
+_NO_WRAPPING_KEY = (
+    "SIGNALBOX_SECRETS_KEYS (64 hex digits, as 'openssl rand -hex 32' prints them) or SIGNALBOX_KMS_KEY_ID is needed "
+    "in production: it wraps the keys of every secret"
+)
 
 
 class Profile(StrEnum):
@@ -67,7 +72,8 @@ class Settings(BaseSettings):
     )
     refresh_key: str | None = Field(None, description="32 bytes as 64 hex digits; refresh tokens derive from it.")
     secrets_keys: CommaSeparated = Field(
-        default_factory=list, description="Keys that wrap tenants' data keys, 64 hex digits each; the first wraps."
+        default_factory=list,
+        description="What wraps tenants' data keys: 64 hex digits, or kms: and a key's id. The first wraps.",
     )
     password_memory_kib: int = Field(19456, ge=19456, le=4_194_304, description="Memory of one argon2id evaluation.")
     password_passes: int = Field(2, ge=2, le=64)
@@ -92,6 +98,7 @@ class Settings(BaseSettings):
     account_link: str | None = Field(
         None, description="Where mails lead, e.g. https://app.example/{action}?token={token}; else the token is shown."
     )
+    kms_key_id: str | None = Field(None, description="A key in AWS KMS; stands before SECRETS_KEYS.")
     graphiql: bool | None = Field(None, description="Whether GET /graphql shows GraphiQL; yes in the demo.")
     log_format: LogFormat = LogFormat.TEXT
     worker: bool = Field(True, description="Whether serve runs a worker inside.")
@@ -156,7 +163,7 @@ class Settings(BaseSettings):
             raise ValueError("a file's path or an address like https://host/path")
         return value
 
-    @field_validator("token_keys", "secrets_keys", "audit_keys", mode="after")
+    @field_validator("token_keys", "audit_keys", mode="after")
     @classmethod
     def _seeds(cls, value: list[str]) -> list[str]:
         for one in value:
@@ -194,6 +201,14 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError("addresses or networks like 10.0.0.0/8") from error
 
+    @field_validator("secrets_keys", mode="after")
+    @classmethod
+    def _wrapping(cls, value: list[str]) -> list[str]:
+        for one in value:
+            if not one.removeprefix(KMS) or not one.startswith(KMS):
+                _key(one)
+        return value
+
     @field_validator("refresh_key", mode="after")
     @classmethod
     def _refresh(cls, value: str | None) -> str | None:
@@ -205,11 +220,11 @@ class Settings(BaseSettings):
     def _production(self) -> Settings:
         if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.token_keys:
             raise ValueError("SIGNALBOX_TOKEN_KEYS is needed in production: 64 hex digits, the first key signs")
-        if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.secrets_keys:
-            raise ValueError("SIGNALBOX_SECRETS_KEYS is needed in production: 64 hex digits, the first key wraps")
         if self.profile is Profile.PRODUCTION and self.database_url is not None and not self.audit_keys:
             # A key in the data directory would be another one on every machine, and the chain broken.
             raise ValueError("SIGNALBOX_AUDIT_KEYS is needed in production: 64 hex digits, the first key chains")
+        if self.database_url is not None and self.lacks_wrapping_key:
+            raise ValueError(_NO_WRAPPING_KEY)
         return self
 
     @model_validator(mode="after")
@@ -217,6 +232,16 @@ class Settings(BaseSettings):
         if self.documents is not TrustedMode.OFF and self.documents_dir is None:
             raise ValueError("SIGNALBOX_DOCUMENTS_DIR is needed: the directory of the trusted documents")
         return self
+
+    @property
+    def wrapping_keys(self) -> list[str]:
+        """What wraps tenants' data keys, the first first; empty where the demo makes its own."""
+        return ([KMS + self.kms_key_id] if self.kms_key_id else []) + self.secrets_keys
+
+    @property
+    def lacks_wrapping_key(self) -> bool:
+        """Whether nothing wraps data keys but a file in the data directory, outside the demo."""
+        return not self.is_demo and not self.wrapping_keys
 
     @property
     def is_demo(self) -> bool:
@@ -266,6 +291,14 @@ def _key(text: str) -> bytes:
     if len(key) != 32:
         raise ValueError("64 hex digits (32 bytes)")
     return key
+
+
+def for_serving(**given: Any) -> Settings:
+    """The settings of a process that serves. Raises SettingsError, also for production without a wrapping key."""
+    settings = load(**given)
+    if settings.lacks_wrapping_key:
+        raise SettingsError(_NO_WRAPPING_KEY)
+    return settings
 
 
 def hand_down(settings: Settings) -> None:

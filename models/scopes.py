@@ -18,6 +18,8 @@ class Scope(StrEnum):
     USERS_WRITE = "users:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
+    SECRETS_READ = "secrets:read"
+    SECRETS_WRITE = "secrets:write"
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
     AGENTS_DECIDE = "agents:decide"

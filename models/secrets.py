@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary, text
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
 from models.envelope import Binding, DataKey, seal, unseal
+from models.ids import encode
 
 
 class TenantKeyState(StrEnum):
@@ -102,6 +103,10 @@ class SecretOwner(StrEnum):
     CONNECTOR = "connector"
 
 
+_PREFIXES: Final = {SecretOwner.LLM_PROVIDER: "provider"}
+"""Owners whose ids begin with another word."""
+
+
 class Secret(SealedRow):
     """One secret of one owner under one key. A tenant's own reach every workspace that has none of that key."""
 
@@ -131,6 +136,11 @@ class Secret(SealedRow):
             Index("ix_secrets_updated", "tenant_id", text("updated_at DESC"), text("id DESC")),
             Index("ix_secrets_set_by", "tenant_id", "set_by"),
         )
+
+    @property
+    def owner_typeid(self) -> str:
+        """The owner's id as the outside sees it."""
+        return encode(_PREFIXES.get(self.owner_type, self.owner_type.value), self.owner_id)
 
     @property
     def sealed_name(self) -> str:

@@ -24,6 +24,7 @@ from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
+from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.tenants import TenantMutations, TenantQueries
 from schema.users import UserMutations, UserQueries
@@ -41,6 +42,7 @@ class Query(
     SessionQueries,
     TenantQueries,
     UserQueries,
+    SecretQueries,
 ):
     """Root of queries."""
 
@@ -58,6 +60,7 @@ class Mutation(
     SessionMutations,
     TenantMutations,
     UserMutations,
+    SecretMutations,
 ):
     """Root of mutations."""
 

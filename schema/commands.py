@@ -16,7 +16,7 @@ from resolvers.call import Call
 from resolvers.idempotency import Claim, Replay
 from schema.common import UserError
 from schema.declare import Argument, Nodes, column, computed, part
-from schema.inputs import given
+from schema.inputs import given, secrets_of
 
 UseCase = Callable[..., Awaitable[Any]]
 
@@ -81,6 +81,7 @@ def command(
     """
     fields = [one.python_name for one in get_object_definition(payload, strict=True).fields]
     fields.remove("user_errors")
+    secret = secrets_of(input)
 
     async def run(_: Any, call: Call, input: Any) -> Answer:
         said = given(input, keep_null=keep_null)
@@ -90,7 +91,7 @@ def command(
             key = said.pop("idempotency_key", None)
             if key is not None:
                 # A plain hash of a password could be guessed offline, without argon2; the rest tells bodies apart.
-                body = {name: value for name, value in said.items() if name != "password"}
+                body = {name: value for name, value in said.items() if name != "password" and name not in secret}
                 mine.claim = Claim.of(call.who.key, use_case.__name__, key, body)
             return Answer(fields, await use_case(mine, **said), [])
         except Replay as replay:

@@ -10,15 +10,27 @@ from strawberry.types.base import get_object_definition
 
 from models.ids import parse
 
-
-def required(description: str, *, of: str | None = None) -> Any:
-    """An input field that must be given; ``of`` names the TypeID prefix of an id."""
-    return strawberry.field(description=description, metadata={"of": of})
+Reading = Callable[[str], Any]
+"""Makes of an id what the use case takes, where several types of ids will do."""
 
 
-def optional(description: str, *, of: str | None = None) -> Any:
+def required(description: str, *, of: str | Reading | None = None, secret: bool = False) -> Any:
+    """An input field that must be given; ``of`` names the TypeID prefix of an id, or reads it.
+
+    ``secret``: no trace of it is kept, not even a hash to tell retries apart by.
+    """
+    return strawberry.field(description=description, metadata={"of": of, "secret": secret})
+
+
+def optional(description: str, *, of: str | Reading | None = None) -> Any:
     """An input field that may be absent."""
     return strawberry.field(description=description, default=strawberry.UNSET, metadata={"of": of})
+
+
+def secrets_of(kind: type) -> frozenset[str]:
+    """The python names of an input's fields that no trace is kept of."""
+    fields = get_object_definition(kind, strict=True).fields
+    return frozenset(one.python_name for one in fields if one.metadata.get("secret"))
 
 
 def form(description: str) -> Callable[[type], Any]:
@@ -41,9 +53,11 @@ def given(value: Any, *, keep_null: bool = False) -> dict[str, Any]:
     return said
 
 
-def _plain(item: Any, of: str | None, keep_null: bool) -> Any:
+def _plain(item: Any, of: str | Reading | None, keep_null: bool) -> Any:
     if isinstance(item, list):
         return [_plain(one, of, keep_null) for one in item]
     if get_object_definition(type(item)) is not None:
         return given(item, keep_null=keep_null)
-    return parse(item, of) if of is not None and item is not None else item
+    if of is None or item is None:
+        return item
+    return parse(item, of) if isinstance(of, str) else of(item)

@@ -22,8 +22,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "credentials": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "schema", "tests/schema"),
-    "secrets": (),
     "audit": ("dataloaders", "resolvers", "tests/resolvers"),
+    "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }
 """Folders in which a domain has a file of its own name, besides models; each domain is finished by its own issue."""
@@ -41,6 +41,7 @@ FOUNDATIONS: Final = frozenset(
         "migrate",
         "months",
         "protection",
+        "reads",
         "roles",
         "scopes",
         "sealing",

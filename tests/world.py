@@ -68,7 +68,9 @@ def principal(tenant_id: UUID, role: Role = Role.ADMIN, **given: Any) -> Princip
 
 
 @asynccontextmanager
-async def running(database: Database, redis_url: str = "memory://") -> AsyncIterator[Services]:
+async def running(
+    database: Database, redis_url: str = "memory://", keyring: Keyring | None = None
+) -> AsyncIterator[Services]:
     """The services of a gateway over ``database``, without its worker."""
     async with AsyncExitStack() as stack:
         bus = Bus.from_url(redis_url)
@@ -107,7 +109,7 @@ async def running(database: Database, redis_url: str = "memory://") -> AsyncIter
             board=HeartbeatBoard(bus),
             accounts=accounts,
             issuer_keys=issuer_keys,
-            keyring=Keyring(LocalKeys([b"k" * 32])),
+            keyring=keyring or Keyring(LocalKeys([b"k" * 32])),
         )
 
 

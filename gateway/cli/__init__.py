@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from gateway.cli import administration, audit, documents, fleet, schema, serving, streams
+from gateway.cli import administration, audit, documents, fleet, keys, schema, serving, streams
 from gateway.embedded import EmbeddedServerError
 from gateway.servers import ServerError
 from gateway.settings import SettingsError
@@ -28,6 +28,7 @@ fleet.register(app)
 streams.register(app)
 documents.register(app)
 audit.register(app)
+keys.register(app)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def serve(
 ) -> None:
     """Run the gateway; embedded servers only where no address is configured."""
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers, "data_dir": data_dir, "worker": worker}
-    settings = configuration.load(**given, profile="demo" if demo else None)
+    settings = configuration.for_serving(**given, profile="demo" if demo else None)
     configure(settings.log_format)
     console = Console(stderr=True)
     with (
@@ -88,7 +88,7 @@ def serve_socket(descriptor: Annotated[int, typer.Option(help="The listening soc
 
 def worker(data_dir: DataDir = None) -> None:
     """Run only the worker: liveness and expiry on every worker, retention on the leader."""
-    settings = configuration.load(data_dir=data_dir)
+    settings = configuration.for_serving(data_dir=data_dir)
     configure(settings.log_format)
     with servers(settings, typer.echo) as ready:
         asyncio.run(_work(ready))

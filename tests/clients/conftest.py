@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def running(data_dir: Path, *arguments: str) -> Iterator[str]:
     log_path = data_dir / "gateway.log"
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
+    inherited["SIGNALBOX_SECRETS_KEYS"] = secrets.token_hex(32)
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=log, stderr=log)
         try:

@@ -17,6 +17,7 @@ from models import (
     AgentType,
     DataCategory,
     Role,
+    SecretOwner,
     TenantPlan,
     TenantStatus,
     UserStatus,
@@ -27,6 +28,7 @@ from models.database import Database, DatabaseUrls, PoolOptions, role_url
 from models.ids import uuid7
 from models.migrate import ensure_roles, migrate
 from models.roles import OWNER
+from resolvers.secrets import Owner
 
 TENANTS: Final = 4
 ROWS: Final = 8_000
@@ -121,6 +123,20 @@ SELECT tenant_id, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN tenant_id ELSE i
   now() - n * 7919 % 500000 * interval '1 second', CASE WHEN n % 3 > 0 THEN now() END
 FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM users) u
 """,
+    "tenant_keys": """
+INSERT INTO tenant_keys (tenant_id, id, version, wrapped, key_encryption_key, state)
+SELECT one, one, 1, '', 'local:crowd', 'active' FROM unnest(CAST(:tenants AS uuid[])) AS one
+""",
+    "secrets": """
+INSERT INTO secrets (tenant_id, id, owner_type, owner_id, key, key_id, sealed, sealed_version, created_at, updated_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(),
+  CASE WHEN n % 101 < 5 THEN 'tenant' ELSE 'agent' END,
+  CASE WHEN n % 101 < 5 THEN (CAST(:tenants AS uuid[]))[1 + n % :spread] ELSE gen_random_uuid() END,
+  'KEY_' || CASE WHEN n % 101 < 5 THEN n ELSE n / 40 END, (CAST(:tenants AS uuid[]))[1 + n % :spread],
+  repeat('x', 200)::bytea, 1,
+  now() - n * interval '1 second', now() - n * 7919 % 500000 * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
 }
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -193,6 +209,9 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("data_access_logs", "occurred_after"): utcnow() - timedelta(minutes=50),
         ("data_access_logs", "occurred_before"): utcnow() - timedelta(hours=6),
         ("data_access_logs", "subject_id"): crowd.mine,
+        ("secrets", "key"): "KEY_7",
+        ("secrets", "owner_id"): Owner(SecretOwner.TENANT, crowd.mine),
+        ("secrets", "owner_type"): [SecretOwner.TENANT],
         ("tenants", "plan"): [TenantPlan.ENTERPRISE],
         ("tenants", "status"): [TenantStatus.SUSPENDED],
         ("user_consents", "consent_type"): ["kind_7"],

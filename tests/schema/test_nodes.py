@@ -7,16 +7,30 @@ from uuid import UUID
 
 import pytest
 
-from models import Agent, AgentType, ApiKey, Role, Scope, Session, User, UserConsent, UserStatus, Workspace, utcnow
+from models import (
+    Agent,
+    AgentType,
+    ApiKey,
+    IdentityProvider,
+    Role,
+    Scope,
+    Session,
+    User,
+    UserConsent,
+    UserStatus,
+    Workspace,
+    utcnow,
+)
 from models.database import Database
 from models.ids import NIL, encode, suffix, uuid7
 from models.scopes import WORKSPACE_TOKEN_SCOPES
 from resolvers.principal import Principal
+from resolvers.secrets import set_secret
 from schema.declare import Nodes
 from tests.conftest import counted
 from tests.schema.conftest import Gateway
 from tests.schema.test_activity import envelope, tell
-from tests.world import Fleet, Tenants, principal
+from tests.world import Fleet, Tenants, call_of, principal
 
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
@@ -34,12 +48,14 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         Session(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, started_at=utcnow(), last_seen_at=utcnow()),
         UserConsent(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, consent_type="c", granted=True),
         ApiKey(tenant_id=tenant_id, id=uuid7(), name="key", prefix="sbx", secret_hash=b""),
+        IdentityProvider(tenant_id=tenant_id, id=uuid7(), issuer="https://id.example", client_id="signalbox"),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)
         await session.flush()
         session.add_all(rows)
         await session.commit()
+    rows.append(await set_secret(call_of(gateway.services, principal(tenant_id)), key="TOKEN", value="swordfish"))
     await tell(gateway, tenant_id, envelope(entity_id=place.id))
     admin = principal(tenant_id, user_id=uuid7())
     logged = (await gateway.data(admin, "{ activity(first: 1) { nodes { id } } }"))["activity"]["nodes"]

@@ -1,0 +1,86 @@
+"""This module is where it is looked up which secrets there are; envelopes are fetched only to be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, any_, func, select, true
+from sqlalchemy.dialects.postgresql import array, distinct_on
+from sqlalchemy.orm import aliased, undefer
+
+from dataloaders.pages import Listing, Order, any_of, equals
+from models import Secret, SecretOwner, Workspace, WorkspaceStatus
+from models.database import TenantSession
+
+MAX_SECRETS: Final = 100
+"""Of one owner."""
+
+
+def _of_owner(owner: Any) -> ColumnElement[bool]:
+    return and_(Secret.owner_id == owner.id, Secret.owner_type == owner.kind)
+
+
+secrets: Final = Listing(
+    Secret,
+    filters={"key": equals(Secret.key), "owner_id": _of_owner, "owner_type": any_of(Secret.owner_type)},
+    orders={
+        "created_at": Order(Secret.created_at),
+        "key": Order(Secret.key),
+        "updated_at": Order(Secret.updated_at),
+    },
+)
+
+
+def _reaching(tenant_id: UUID) -> Select[Any]:
+    """The secrets that a workspace finds, its own before the tenant's of the same key."""
+    return (
+        select(Secret)
+        .where(
+            Secret.tenant_id == tenant_id,
+            Secret.owner_id == any_(array([Workspace.id, tenant_id])),
+            Secret.owner_type.in_([SecretOwner.WORKSPACE, SecretOwner.TENANT]),
+        )
+        .order_by(Secret.key, Secret.owner_type.desc())
+        .correlate(Workspace)
+    )
+
+
+def _present(tenant_id: UUID, ids: Sequence[UUID]) -> ColumnElement[bool]:
+    return and_(
+        Workspace.tenant_id == tenant_id,
+        Workspace.id == func.any(list(ids)),
+        Workspace.status != WorkspaceStatus.REMOVED,
+    )
+
+
+async def effective_secrets_by_workspace(session: TenantSession, ids: Sequence[UUID]) -> list[list[Secret] | None]:
+    """What each workspace finds, one secret a key, by key; None where there is no such workspace."""
+    first_of_key = _reaching(session.tenant_id).ext(distinct_on(Secret.key)).limit(2 * MAX_SECRETS).lateral("reaching")
+    found = aliased(Secret, first_of_key)
+    statement = (
+        select(Workspace.id, found)
+        .select_from(Workspace)
+        .outerjoin(first_of_key, true())
+        .where(_present(session.tenant_id, ids))
+        .order_by(Workspace.id, found.key)
+    )
+    groups: dict[UUID, list[Secret]] = {}
+    for workspace_id, secret in await session.execute(statement):
+        groups.setdefault(workspace_id, []).extend([secret] if secret is not None else [])
+    return [groups.get(one) for one in ids]
+
+
+async def effective_secret(session: TenantSession, workspace_id: UUID, key: str) -> Secret | None:
+    """What a workspace finds under ``key``, with its envelope."""
+    secret = _reaching(session.tenant_id).where(Secret.key == key).limit(1).lateral("reaching")
+    found = aliased(Secret, secret)
+    statement = (
+        select(found).select_from(Workspace).join(secret, true()).where(_present(session.tenant_id, [workspace_id]))
+    )
+    row = await session.scalar(statement.with_only_columns(found.id))
+    if row is None:
+        return None
+    whole = select(Secret).where(Secret.tenant_id == session.tenant_id, Secret.id == row)
+    return (await session.scalars(whole.options(undefer(Secret.sealed)))).one_or_none()

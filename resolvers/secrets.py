@@ -1,0 +1,218 @@
+"""This module is where secrets are set, deleted and used; nobody who calls from outside is ever shown one.
+
+Security boundary: a value leaves this module only to code of ours that uses it, and each use is written down in the
+transaction that reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import undefer
+
+from dataloaders.secrets import MAX_SECRETS, effective_secret
+from models import (
+    AccessType,
+    Agent,
+    DataCategory,
+    EventTopic,
+    Scope,
+    Secret,
+    SecretOwner,
+    Tenant,
+    TenantRow,
+    Workspace,
+    WorkspaceStatus,
+)
+from models.envelope import Unreadable
+from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
+from models.ids import NIL, InvalidId, decode, uuid7
+from resolvers.call import Call
+from resolvers.data_access import Access
+from resolvers.unit_of_work import UnitOfWork
+from subscriptions.log import Envelope
+
+VALUE_LIMIT_BYTES: Final = 65_536
+PURPOSE_LIMIT: Final = 200
+_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_MODELS: Final[dict[type[TenantRow], SecretOwner]] = {Workspace: SecretOwner.WORKSPACE, Agent: SecretOwner.AGENT}
+"""What can own secrets, besides the tenant; a domain that comes to hold some adds itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose secret it is; for an id that names nothing, nobody's."""
+
+    kind: SecretOwner
+    id: UUID
+
+    @classmethod
+    def named(cls, typeid: str) -> Owner:
+        """The owner with this id."""
+        try:
+            prefix, row_id = decode(typeid)
+        except InvalidId:
+            prefix, row_id = "", NIL
+        kinds = {model.__typeid__: kind for model, kind in _MODELS.items()} | {Tenant.__typeid__: SecretOwner.TENANT}
+        return cls(kinds[prefix], row_id) if prefix in kinds else cls(SecretOwner.TENANT, NIL)
+
+
+async def set_secret(
+    call: Call, *, key: str, value: str, owner_id: Owner | None = None, expected_version: int | None = None
+) -> Secret:
+    """Keep a value under an owner's key, in the place of the one before. Commits.
+
+    Raises FORBIDDEN, INVALID, NOT_FOUND, CONFLICT, LIMIT_EXCEEDED.
+    """
+    call.require(Scope.SECRETS_WRITE)
+    plaintext = _cleaned(key, value)
+    owner = owner_id or Owner(SecretOwner.TENANT, call.tenant_id)
+    _refuse_foreign_key(call, owner.id)
+    async with call.work() as work:
+        # Before any row is locked: this may ask a KMS.
+        data_key = await call.services.keyring.current(work.session)
+        await _lock_owner(work, owner)
+        secret = await _found(work, owner, key)
+        before = secret.facets() if secret is not None else None
+        if expected_version is not None and expected_version != (secret.sealed_version if secret else 0):
+            raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
+        if secret is None:
+            await _refuse_too_many(work, owner)
+            secret = Secret(id=uuid7(), owner_type=owner.kind, owner_id=owner.id, key=key)
+            work.add(secret)
+        secret.seal(plaintext, data_key)
+        secret.set_by = call.who.member_id
+        await work.session.flush()
+        _record(work, secret, "secret.set", before, secret.facets())
+    return secret
+
+
+async def delete_secret(call: Call, *, id: UUID, expected_version: int | None = None) -> Secret:
+    """Forget a secret; what is returned is how it was. Raises FORBIDDEN, NOT_FOUND, CONFLICT. Commits."""
+    call.require(Scope.SECRETS_WRITE)
+    async with call.work() as work:
+        secret = await work.locked(Secret, id)
+        if call.who.workspace_id not in (None, secret.owner_id):
+            raise not_found("secret", "input", "id")
+        if expected_version not in (None, secret.sealed_version):
+            raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
+        await work.session.delete(secret)
+        await work.session.flush()
+        _record(work, secret, "secret.deleted", secret.facets(), None)
+    return secret
+
+
+async def use_secret(call: Call, secret_id: UUID, purpose: str) -> str:
+    """A secret's value, for our own use of it and never for an answer. Commits that it was used.
+
+    ``purpose`` says for people what it is used for. Raises NOT_FOUND, KeyNotAtHand, Unreadable.
+    """
+    async with call.work() as work:
+        secret = await work.session.scalar(
+            select(Secret)
+            .where(Secret.tenant_id == work.tenant_id, Secret.id == secret_id)
+            .options(undefer(Secret.sealed))
+        )
+        return await _opened(call, work, secret, purpose)
+
+
+async def use_workspace_secret(call: Call, workspace_id: UUID, key: str, purpose: str) -> str:
+    """What a workspace finds under ``key``: its own value, or else the tenant's. As ``use_secret`` otherwise."""
+    async with call.work() as work:
+        secret = await effective_secret(work.session, workspace_id, key)
+        return await _opened(call, work, secret, purpose)
+
+
+async def _opened(call: Call, work: UnitOfWork, secret: Secret | None, purpose: str) -> str:
+    if secret is None:
+        raise not_found("secret")
+    try:
+        data_key = await call.services.keyring.of(work.session, secret.key_id)
+    except Unreadable:
+        # Rotation sealed it anew, and ended the key, between the two statements.
+        await work.session.refresh(secret, ["sealed", "sealed_version", "key_id"])
+        data_key = await call.services.keyring.of(work.session, secret.key_id)
+    value = secret.unseal(data_key).decode()
+    # Written before the COMMIT that this ends with; should it fail, nobody gets the value.
+    work.note_access(
+        Access(
+            subject=(Secret.__typeid__, secret.id),
+            category=DataCategory.SECRET,
+            kind=AccessType.USE,
+            purpose=purpose[:PURPOSE_LIMIT],
+        )
+    )
+    return value
+
+
+def _cleaned(key: str, value: str) -> bytes:
+    if not _KEY.fullmatch(key):
+        raise invalid("A key has 1 to 128 letters, digits and _ . - and begins with a letter or _.", "input", "key")
+    try:
+        plaintext = value.encode()
+    except UnicodeEncodeError:
+        # Half a character: JSON can say it, no encoding can keep it.
+        plaintext = b""
+    if not 1 <= len(plaintext) <= VALUE_LIMIT_BYTES:
+        raise invalid(f"A value is text of 1 to {VALUE_LIMIT_BYTES} bytes.", "input", "value")
+    return plaintext
+
+
+def _refuse_foreign_key(call: Call, owner_id: UUID) -> None:
+    if call.who.workspace_id not in (None, owner_id):
+        raise Forbidden("This token belongs to another workspace.")
+
+
+async def _lock_owner(work: UnitOfWork, owner: Owner) -> None:
+    """Secrets of one owner are set one after the other. Raises NOT_FOUND."""
+    if owner.kind is SecretOwner.TENANT:
+        if owner.id != work.tenant_id:
+            raise not_found("owner", "input", "ownerId")
+        await work.session.execute(select(Tenant.id).where(Tenant.id == owner.id).with_for_update(key_share=True))
+        return
+    (model,) = (model for model, kind in _MODELS.items() if kind is owner.kind)
+    row = await work.locked(model, owner.id, "input", "ownerId", what="owner")
+    if isinstance(row, Workspace) and row.status is WorkspaceStatus.REMOVED:
+        raise not_found("owner", "input", "ownerId")
+
+
+async def _found(work: UnitOfWork, owner: Owner, key: str) -> Secret | None:
+    found: Secret | None = await work.session.scalar(
+        select(Secret)
+        .where(*_of(work, owner), Secret.key == key)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    return found
+
+
+async def _refuse_too_many(work: UnitOfWork, owner: Owner) -> None:
+    count = await work.session.scalar(select(func.count()).select_from(Secret).where(*_of(work, owner)))
+    if (count or 0) >= MAX_SECRETS:
+        raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"An owner holds at most {MAX_SECRETS} secrets.")
+
+
+def _of(work: UnitOfWork, owner: Owner) -> tuple[Any, ...]:
+    return Secret.tenant_id == work.tenant_id, Secret.owner_id == owner.id, Secret.owner_type == owner.kind
+
+
+def _record(
+    work: UnitOfWork, secret: Secret, kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> None:
+    work.record(
+        Envelope(
+            topic=EventTopic.SECURITY,
+            kind=kind,
+            entity_type=Secret.__typeid__,
+            entity_id=secret.id,
+            required_scope=Scope.SECRETS_READ,
+            workspace_id=secret.owner_id if secret.owner_type is SecretOwner.WORKSPACE else None,
+            before=before,
+            after=after,
+            payload={"key": secret.key, "owner": secret.owner_typeid},
+        )
+    )

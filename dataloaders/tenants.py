@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 
 from dataloaders.pages import Listing, Order, any_of
 from models import PLATFORM_TENANT_ID, Tenant, TenantStatus
@@ -23,6 +24,7 @@ tenants: Final = Listing(
 
 SLUG: Final = re.compile(r"[a-z0-9](-?[a-z0-9])*", re.ASCII)
 SLUG_LIMIT: Final = 63
+_SOME: Final = 100
 _BY_SLUG: Final = text("SELECT id, status FROM tenant_by_slug(:slug)")
 
 
@@ -46,3 +48,30 @@ async def tenant_exists(database: Database, tenant_id: UUID) -> bool:
     async with database.session(tenant_id) as session:
         found = await session.scalar(select(Tenant.id).where(Tenant.id == tenant_id, Tenant.deleted_at.is_(None)))
     return found is not None
+
+
+async def tenants_cancelled_before(database: Database, moment: datetime) -> list[UUID]:
+    """Tenants that were cancelled by then and are not deleted yet, oldest first; some, when there are many."""
+    statement = (
+        select(Tenant.id)
+        .where(Tenant.status == TenantStatus.CANCELLED, Tenant.deleted_at.is_(None), Tenant.cancelled_at <= moment)
+        .order_by(Tenant.cancelled_at)
+        .limit(_SOME)
+    )
+    return await _across(database, statement)
+
+
+async def tenants_to_purge(database: Database) -> list[UUID]:
+    """Tenants that are deleted and may still have rows, oldest first; some, when there are many."""
+    statement = (
+        select(Tenant.id)
+        .where(Tenant.deleted_at.is_not(None), Tenant.purged_at.is_(None))
+        .order_by(Tenant.deleted_at)
+        .limit(_SOME)
+    )
+    return await _across(database, statement)
+
+
+async def _across(database: Database, statement: Select[tuple[UUID]]) -> list[UUID]:
+    async with database.connection(database.platform) as connection:
+        return list((await connection.execute(statement)).scalars())

@@ -119,6 +119,7 @@ def create_app(settings: Settings) -> GatewayApp:
                     event_count=settings.event_retention_count,
                     anchor=anchor_target(settings.audit_anchor),
                     post=services.post,
+                    tenant_days=settings.tenant_deletion_days,
                 )
                 worker.start()
                 stack.push_async_callback(worker.stop)

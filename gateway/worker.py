@@ -18,6 +18,7 @@ from models.errors import Unavailable
 from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
+from resolvers.offboarding import Offboarding
 from resolvers.post import Post
 from resolvers.retention import MayGoOn, RetentionRules, delete_keys, delete_spent, trim_logs
 from resolvers.unit_of_work import Announces
@@ -88,6 +89,7 @@ class Worker:
         event_days: float = 7,
         event_count: int = 1_000_000,
         key_hours: float = 24,
+        tenant_days: float = 30,
         sweep_seconds: float = 1.0,
         retention_seconds: float = 60.0,
         anchor: AnchorTarget | None = None,
@@ -103,6 +105,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self.leadership = Leadership(database)
         self.liveness = Liveness(database, means.announcer, means.clock)
+        offboarding = Offboarding(database, means.announcer, means.clock, timedelta(days=tenant_days))
         self.jobs = (
             Job("leadership", self.leadership.renew, _every(RENEWAL_SECONDS), RENEWAL_SECONDS),
             # Silence must be told within 5 s, so the sweep never backs off further than that allows.
@@ -113,6 +116,7 @@ class Worker:
             *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
             self._led("delete-spent", lambda go_on: delete_spent(database, go_on), spent_seconds),
             *([Job("mail", post.deliver_due, _every(mail_seconds))] if post is not None else []),
+            self._led("delete-tenants", offboarding.run, retention_seconds),
         )
 
     @property

@@ -81,6 +81,7 @@ class Tenant(Base):
         Index("ix_tenants_status", "status"),
         Index("ix_tenants_plan", "plan"),
         Index("ix_tenants_cancelled", "cancelled_at", postgresql_where=text("deleted_at IS NULL")),
+        Index("ix_tenants_to_purge", "deleted_at", postgresql_where=text("purged_at IS NULL")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
@@ -96,6 +97,7 @@ class Tenant(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utcnow, onupdate=utcnow)
     cancelled_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
 
     @property
     def tenant_id(self) -> UUID:

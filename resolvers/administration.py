@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,6 +14,7 @@ from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.users import email_key
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
+from resolvers.tenant_export import export_lines
 from subscriptions.log import Envelope
 
 
@@ -63,3 +66,22 @@ async def issue_key(services: Services, tenant_slug: str, name: str, scopes: lis
         raise not_found("tenant")
     _, secret = await services.accounts.create_api_key(operator_call(services, found[0]), name=name, scopes=scopes)
     return secret
+
+
+async def write_export(services: Services, tenant_slug: str, path: Path) -> int:
+    """The tenant's export as a new file that only its owner may read; how many rows. Raises NOT_FOUND, OSError."""
+    found = await tenant_by_slug(services.database, tenant_slug)
+    if found is None:
+        raise not_found("tenant")
+    lines = 0
+    # Beside its place until it is whole: half an export must not look like one.
+    draft = path.with_name(f"{path.name}.part")
+    with draft.open("xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        try:
+            async for line in export_lines(services.database, found[0]):
+                file.write(line)
+                lines += 1
+            os.link(draft, path)
+        finally:
+            draft.unlink()
+    return lines

@@ -96,6 +96,9 @@ async def update_tenant(call: Call, *, id: UUID, **changes: Unpack[TenantChanges
         changed = sorted(name for name, value in cleaned.items() if getattr(tenant, name) != value)
         for name in changed:
             setattr(tenant, name, cleaned[name])
+        if "status" in changed:
+            # From then on it has its time to think again, and to fetch its export, before it is deleted.
+            tenant.cancelled_at = work.now if tenant.status is TenantStatus.CANCELLED else None
         if changed:
             await work.session.flush()
             _record(work, tenant, "tenant.updated", before, Scope.TENANTS_READ, {"changed": changed})

@@ -18,12 +18,13 @@ from dataloaders.users import users
 from models import Scope, TenantPlan, TenantStatus
 from models.errors import Forbidden
 from models.ids import parse
+from resolvers import tenant_export as export
 from resolvers import tenants as use_cases
 from resolvers.call import Call
 from schema.agents import Agent, AgentFilter, AgentOrder
 from schema.commands import UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection
-from schema.declare import Argument, column, computed, describe, node, root_fields
+from schema.declare import Argument, column, computed, describe, node, part, root_fields
 from schema.inputs import form, optional, required
 from schema.registry import Workspace, WorkspaceFilter, WorkspaceOrder
 from schema.users import User, UserFilter, UserOrder
@@ -36,7 +37,7 @@ describe(
     "Whether a tenant is served.",
     ACTIVE="It is.",
     SUSPENDED="Not for now; its requests are refused.",
-    CANCELLED="Not any more.",
+    CANCELLED="Not any more; after a while it is deleted, with all that it has.",
 )
 
 
@@ -73,6 +74,7 @@ class Tenant(Node):
     status: TenantStatus = column("Whether it is served.")
     settings: JSON | None = column("What its administrators set.", scope=Scope.TENANTS_WRITE)
     limits: JSON | None = column("What its plan allows.", scope=Scope.TENANTS_WRITE)
+    cancelled_at: datetime | None = column("When it was cancelled; it is deleted a while after.")
     created_at: datetime = column("When it was created.")
     updated_at: datetime = column("When it last changed.")
     users: Connection[User] | None = connection(
@@ -140,12 +142,34 @@ def _tenant(_: Any, call: Call, id: str | None = None) -> Any:
     return call.load(by_id(models.Tenant), call.tenant_id if id is None else parse(id, "tenant"))
 
 
+@part("Some lines of an export.")
+class TenantExportPage:
+    """A page of tenantExport."""
+
+    lines: list[JSON] = column('Rows as {"table": …, "row": {…}}, in a fixed order.')
+    next_cursor: str | None = column("Where the next page begins; null at the end.")
+
+
+def _export(_: Any, call: Call, after: str | None = None, first: int = export.MOST_LINES) -> Any:
+    return export.export_tenant(call, after=after, first=first)
+
+
 @root_fields
 class TenantQueries:
     """Root fields over tenants."""
 
     tenant: Tenant | None = computed(
         _tenant, "The caller's own tenant when id is omitted.", [Argument("id", ID | None, "Its TypeID.")]
+    )
+    tenant_export: TenantExportPage | None = computed(
+        _export,
+        "All that the tenant has, a page at a time, by an administrator in person; hashes, keys and secrets stay here.",
+        [
+            Argument("after", str | None, "Only what follows this cursor; the start when absent."),
+            Argument("first", int, "How many lines, at most 1000.", export.MOST_LINES),
+        ],
+        scope=Scope.TENANTS_WRITE,
+        cost=1000,
     )
     tenants: Connection[Tenant] | None = connection(
         tenants, "Platform administrators only.", filter=TenantFilter, order=TenantOrder, scope=Scope.PLATFORM_ADMIN

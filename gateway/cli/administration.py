@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from models import Scope
 from models.migrate import ensure_roles, migrate
 from models.roles import create_roles
-from resolvers.administration import create_platform_admin, issue_key
+from resolvers.administration import create_platform_admin, issue_key, write_export
 from resolvers.call import Services
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded servers and demo keys keep their files.")]
@@ -81,6 +81,21 @@ def issue(
     typer.echo(secret)
 
 
+def export(
+    tenant: Annotated[str, typer.Option(help="The tenant's slug; one that is suspended or cancelled, too.")],
+    output: Annotated[Path, typer.Option(help="Where the export is written; it must not be there yet.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Write all that a tenant has to a file, a line of JSON for each row. Hashes, keys and secrets stay here."""
+    try:
+        lines = _with_services(data_dir, lambda services: write_export(services, tenant, output))
+    except FileExistsError as error:
+        raise typer.BadParameter(f"{output} is there already", param_hint="--output") from error
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}", param_hint="--output") from error
+    typer.echo(f"{lines} rows in {output}")
+
+
 def doctor(data_dir: DataDir = None) -> None:
     """Say what is wrong with this machine and its servers, in words."""
     settings = configuration.load(data_dir=data_dir, profile="demo")
@@ -118,4 +133,5 @@ def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate_database)
     app.command("create-admin")(create_admin)
     app.command("issue-key")(issue)
+    app.command("export-tenant")(export)
     app.command("doctor")(doctor)

@@ -106,6 +106,7 @@ async def _work(settings: Settings) -> None:
             event_count=settings.event_retention_count,
             anchor=anchor_target(settings.audit_anchor),
             post=services.post,
+            tenant_days=settings.tenant_deletion_days,
         )
         running.start()
         await stop.wait()

@@ -5,21 +5,26 @@ Tables are taken from the models, so a later one is exported and deleted from it
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, LargeBinary, Table, delete, select, tuple_
+from sqlalchemy import Column, LargeBinary, Table, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
+from models import PersonKey
 from models.base import Base
 from models.database import TenantSession
 
 CHUNK: Final = 1000
 
 NOT_EXPORTED: Final = {
+    "audit_checkpoints": "signatures of the gateway's own",
+    "audit_heads": "the gateway's own bookkeeping",
     "credential_versions": "the gateway's own bookkeeping",
     "idempotency_keys": "the gateway's own bookkeeping, of a day",
     "one_time_tokens": "nothing but hashes of secrets",
     "outgoing_mails": "links that sign people in",
+    "person_keys": "the keys of what is sealed",
     "refresh_tokens": "nothing but hashes of secrets",
     "secrets": "sealed: they leave through nobody's hands",
     "sign_in_failures": "nothing but hashes",
@@ -31,7 +36,13 @@ NOT_EXPORTED: Final = {
 """Tables that no export holds, with the reason."""
 
 KEPT: Final = {
+    "audit_checkpoints": "they stand for months of the audit log that are gone",
+    "audit_heads": "where the audit log ends, so that a cut tail shows",
+    "audit_logs": "evidence for three years; what is personal in it is sealed, and its keys are destroyed",
     "credential_versions": "one number, which gateways compare",
+    "data_access_logs": "evidence for three years; what is personal in it is sealed, and its keys are destroyed",
+    "person_keys": "emptied: without them nobody reads what the audit log holds of people",
+    "retention_rules": "how long the tenant wanted its audit log kept",
     "stream_floors": "one number; whoever still follows the log is told that it is gone",
     "structure_events": "insert-only: ids and kinds of what happened",
     "tenant_streams": "one number, which is never given twice",
@@ -77,6 +88,17 @@ async def delete_some(session: TenantSession, table: Table) -> int:
     some = select(*key).where(table.c.tenant_id == session.tenant_id).limit(CHUNK)
     result: Any = await session.execute(
         delete(table).where(table.c.tenant_id == session.tenant_id, tuple_(*key).in_(some))
+    )
+    return int(result.rowcount)
+
+
+async def destroy_person_keys(session: TenantSession, now: datetime) -> int:
+    """Empty every key of the tenant's sealed parts; how many. Does not commit."""
+    result: Any = await session.execute(
+        update(PersonKey)
+        .where(PersonKey.tenant_id == session.tenant_id, PersonKey.wrapped.is_not(None))
+        .values(wrapped=None, destroyed_at=now)
+        .execution_options(synchronize_session=False)
     )
     return int(result.rowcount)
 

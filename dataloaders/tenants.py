@@ -72,6 +72,6 @@ async def tenants_to_purge(database: Database) -> list[UUID]:
     return await _across(database, statement)
 
 
-async def _across(database: Database, statement: Select[tuple[UUID]]) -> list[UUID]:
+async def _across(database: Database, statement: Select[UUID]) -> list[UUID]:
     async with database.connection(database.platform) as connection:
         return list((await connection.execute(statement)).scalars())

@@ -51,8 +51,8 @@ def _is_limit(value: object) -> bool:
 UNLIMITED: Final = TenantLimits()
 
 PLAN_LIMITS: Final = {
-    TenantPlan.FREE: TenantLimits(agents=1_000, workspaces=1_000, subscriptions=500, requests_per_minute=6_000),
-    TenantPlan.PRO: TenantLimits(agents=10_000, workspaces=10_000, subscriptions=5_000, requests_per_minute=60_000),
+    TenantPlan.FREE: TenantLimits(agents=1_000, workspaces=1_000, subscriptions=500, requests_per_minute=60_000),
+    TenantPlan.PRO: TenantLimits(agents=10_000, workspaces=10_000, subscriptions=5_000, requests_per_minute=300_000),
     TenantPlan.ENTERPRISE: UNLIMITED,
 }
 """What a plan allows where the tenant's own limits say nothing."""

@@ -76,7 +76,7 @@ async def write_export(services: Services, tenant_slug: str, path: Path) -> int:
     lines = 0
     # Beside its place until it is whole: half an export must not look like one.
     draft = path.with_name(f"{path.name}.part")
-    with draft.open("xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         try:
             async for line in export_lines(services.database, found[0]):
                 file.write(line)

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from dataloaders.tenant_rows import CHUNK, KEPT, delete_some, tables_of_tenants
+from dataloaders.tenant_rows import CHUNK, KEPT, delete_some, destroy_person_keys, tables_of_tenants
 from dataloaders.tenants import tenants_cancelled_before, tenants_to_purge
 from models import PLATFORM_TENANT_ID, EventTopic, Scope, Tenant, TenantStatus
 from models.database import Database
@@ -100,6 +100,7 @@ class Offboarding:
             tenant = (await session.scalars(select(Tenant).where(Tenant.id == tenant_id).with_for_update())).one()
             if tenant.purged_at is not None:
                 return
+            await destroy_person_keys(session, self._clock())
             tenant.purged_at = self._clock()
             await session.commit()
         async with unit_of_work(self._database, self._announcer, self._clock, PLATFORM_TENANT_ID, None) as work:

@@ -17,10 +17,11 @@ import orjson
 from sqlalchemy import Column, DateTime, Table, Uuid
 
 from dataloaders.tenant_rows import exported_tables, key_of, rows_after
-from models import EventTopic, Scope, Tenant
+from models import AccessType, DataCategory, EventTopic, Scope, Tenant
 from models.database import Database
 from models.errors import BadRequest
 from resolvers.call import Call
+from resolvers.data_access import Access
 from resolvers.users import require_admin
 from subscriptions.log import Envelope
 
@@ -39,7 +40,7 @@ class ExportPage:
 async def export_tenant(call: Call, *, after: str | None = None, first: int = MOST_LINES) -> ExportPage:
     """A page of the caller's tenant, by an admin in person. Raises FORBIDDEN, BAD_REQUEST.
 
-    The first page is told in the tenant's log; commits then.
+    The first page is told in the tenant's log and in its data-access log; commits then.
     """
     call.require(Scope.TENANTS_WRITE)
     require_admin(call.who)
@@ -48,6 +49,14 @@ async def export_tenant(call: Call, *, after: str | None = None, first: int = MO
     page = await _page(call.services.database, call.tenant_id, after, first)
     if after is None:
         async with call.work() as work:
+            work.note_access(
+                Access(
+                    subject=(Tenant.__typeid__, call.tenant_id),
+                    category=DataCategory.TENANT,
+                    kind=AccessType.EXPORT,
+                    purpose="tenant export",
+                )
+            )
             work.record(
                 Envelope(
                     topic=EventTopic.SECURITY,
@@ -96,7 +105,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cursor(table: Table, key: list[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([table.name, *key])).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(orjson.dumps([table.name, *key], default=str)).rstrip(b"=").decode()
 
 
 def _place(tables: list[Table], cursor: str | None) -> tuple[int, list[Any] | None]:

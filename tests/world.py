@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.egress import Egress
 from gateway.key_providers import LocalKeys
-from models import Agent, AgentType, Role, Scope, Tenant, Workspace, utcnow
+from models import Agent, AgentType, Role, Scope, Tenant, TenantPlan, Workspace, utcnow
 from models.database import Database
 from models.ids import suffix, uuid7
 from models.scopes import scopes_of
@@ -54,7 +54,7 @@ async def make_tenant(database: Database) -> UUID:
     """A new tenant with its counter."""
     tenant_id = uuid7()
     async with database.session(tenant_id) as session:
-        session.add(Tenant(id=tenant_id, name="Test", slug=f"t-{suffix(tenant_id)}"))
+        session.add(Tenant(id=tenant_id, name="Test", slug=f"t-{suffix(tenant_id)}", plan=TenantPlan.ENTERPRISE))
         await session.flush()
         await session.execute(OPEN_STREAM, {"tenant": tenant_id})
         await session.commit()

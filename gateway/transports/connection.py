@@ -69,7 +69,7 @@ class Connection:
         self._credentials = SocketCredentials(scope, operations, options.authenticate_timeout)
         direct = server_protocols.DirectWriter.of(scope)
         self._outbox = Outbox(self._write, self._on_lost, options, request_id, direct)
-        self._running = SocketOperations(operations, self._outbox, options, self._counters, request_id)
+        self._running = SocketOperations(operations, self._outbox, options, self._counters, seats, request_id)
         self._liveness = Liveness(
             interval=options.ping_interval,
             patience=options.ping_patience,

@@ -115,6 +115,7 @@ class HttpEndpoint:
         with ExitStack() as held:
             try:
                 held.enter_context(self._seats.taken(principal))
+                held.enter_context(self._seats.following(principal))
             except LimitExceeded as full:
                 raise HttpRefusal(429, full.message, code=full.code) from full
             result = await self._operations.subscribe(operation, principal, request_id)

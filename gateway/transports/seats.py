@@ -1,4 +1,4 @@
-"""This module is where long-lived connections are counted against their user's and tenant's limits."""
+"""This module is where connections and subscriptions are counted against their user's and tenant's limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resolvers.principal import Principal
 
 
 class Seats:
-    """This process's sockets and HTTP streams, by who holds them.
+    """This process's sockets, HTTP streams and subscriptions, by who holds them.
 
     ``elsewhere`` says how many a holder has at other processes; none until somebody knows.
     """
@@ -23,7 +23,7 @@ class Seats:
         self.elsewhere: Callable[[Hashable], int] = lambda _: 0
 
     def counts(self) -> Mapping[Hashable, int]:
-        """How many each user and each tenant holds here."""
+        """How many connections each user and each tenant holds here, and how many subscriptions each tenant."""
         return self._taken
 
     @contextmanager
@@ -34,6 +34,18 @@ class Seats:
             yield
         finally:
             self.give_back(principal)
+
+    @contextmanager
+    def following(self, principal: Principal) -> Iterator[None]:
+        """Holds one of the tenant's subscriptions while the block runs. Raises ``LimitExceeded`` beyond its plan."""
+        key, limit = ("subscriptions", principal.tenant_id), principal.limits.subscriptions
+        if limit is not None and self._taken[key] + self.elsewhere(key) >= limit:
+            raise LimitExceeded(f"The plan allows {limit:,} subscriptions at once.", retryable=True)
+        self._taken[key] += 1
+        try:
+            yield
+        finally:
+            self._give_back(key)
 
     def take(self, principal: Principal) -> None:
         """Takes a seat, to be given back once. Raises ``LimitExceeded`` when there is none."""
@@ -48,9 +60,12 @@ class Seats:
     def give_back(self, principal: Principal) -> None:
         """Frees the seat that this principal took."""
         for key in _holders(principal):
-            self._taken[key] -= 1
-            if not self._taken[key]:
-                del self._taken[key]
+            self._give_back(key)
+
+    def _give_back(self, key: Hashable) -> None:
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
 
 
 def _holders(principal: Principal) -> tuple[Hashable, Hashable]:

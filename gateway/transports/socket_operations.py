@@ -11,6 +11,7 @@ from gateway.transports.operations import OperationKind, OperationRequest, Opera
 from gateway.transports.options import TransportOptions
 from gateway.transports.outbox import Outbox, OutboxClosed
 from gateway.transports.relay import Relay
+from gateway.transports.seats import Seats
 from gateway.transports.sinks import SocketSink
 from models.errors import LimitExceeded, RequestError
 from resolvers.principal import Principal
@@ -31,12 +32,14 @@ class SocketOperations:
         outbox: Outbox,
         options: TransportOptions,
         counters: TransportCounters,
+        seats: Seats,
         request_id: str,
     ) -> None:
         self._operations = operations
         self._outbox = outbox
         self._options = options
         self._counters = counters
+        self._seats = seats
         self._request_id = request_id
         self._started = 0
         self._running: dict[str, Task] = {}
@@ -115,7 +118,8 @@ class SocketOperations:
     ) -> None:
         try:
             if kind == "subscription":
-                await self._stream(operation_id, await self._operations.subscribe(request, principal, request_id))
+                with self._seats.following(principal):
+                    await self._stream(operation_id, await self._operations.subscribe(request, principal, request_id))
             else:
                 await self._answer(operation_id, await self._operations.execute(request, principal, request_id))
         except OutboxClosed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.embedded import EmbeddedValkey
 from gateway.seat_ledger import BELIEVE_SECONDS, SeatLedger
 from gateway.transports.options import TransportOptions
 from gateway.transports.seats import Seats
+from models import TenantLimits
 from models.errors import LimitExceeded
 from resolvers.principal import Principal
 from subscriptions.bus import Bus
@@ -83,6 +85,22 @@ async def test_a_tenants_connections_at_other_processes_count() -> None:
     two.seats.take(somebody())
     with pytest.raises(LimitExceeded):
         two.seats.take(somebody())
+
+
+async def test_a_tenants_subscriptions_at_all_processes_count_against_its_plan() -> None:
+    one, two = Process(), Process()
+    ada, eve = (replace(somebody(), limits=TenantLimits(subscriptions=2)) for _ in range(2))
+    with one.seats.following(ada):
+        await one.tell(two)
+        with two.seats.following(eve):
+            with pytest.raises(LimitExceeded, match="allows 2 subscriptions"), two.seats.following(eve):
+                raise AssertionError("there was no room")
+            with two.seats.following(somebody()):
+                assert two.seats.counts()[("subscriptions", TENANT)] == 2
+    await one.tell(two)
+    with two.seats.following(ada), two.seats.following(eve):
+        pass
+    assert not two.seats.counts()
 
 
 async def test_what_a_process_says_twice_counts_once_and_its_own_words_do_not_count() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from models import TenantLimits
 from models.errors import Forbidden
 from tests.gateway.served import DEADLINE, serving
+from tests.gateway.toy import ToyOperations, person
 
 
 async def test_a_subscription_sends_its_items_and_completes() -> None:
@@ -124,6 +127,23 @@ async def test_a_mutation_outlives_the_socket_that_asked_for_it() -> None:
         async with served.ready_peer() as peer:
             await peer.subscribe("m", "mutation { slow }")
             assert (await peer.receive())["payload"] == {"data": {"slow": 2}}
+
+
+async def test_a_tenant_follows_as_many_streams_as_its_plan_allows_over_any_transport() -> None:
+    operations = ToyOperations()
+    operations.principals["ada"] = replace(person(), limits=TenantLimits(subscriptions=1))
+    async with serving(operations) as served, served.ready_peer("ada") as peer:
+        await peer.subscribe("1", "subscription { forever }")
+        assert (await peer.receive())["type"] == "next"
+        await peer.subscribe("2", "subscription { forever }")
+        refused = await peer.receive()
+        assert (refused["id"], refused["payload"][0]["extensions"]["code"]) == ("2", "LIMIT_EXCEEDED")
+        answer = await served.query("subscription { forever }", token="ada", accept="text/event-stream")
+        assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (429, "LIMIT_EXCEEDED")
+        await peer.send(id="1", type="complete")
+        await served.all_closed()
+        await peer.subscribe("2", "subscription { forever }")
+        assert (await peer.receive())["type"] == "next"
 
 
 async def test_a_socket_runs_so_many_operations_and_says_so_for_the_next() -> None:

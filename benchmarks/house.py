@@ -48,6 +48,7 @@ class House:
         given = configuration.load(
             profile="production",
             token_keys=["00" * 32],
+            audit_keys=["22" * 32],
             secrets_keys=["00" * 32],
             data_dir=Path(folder),
             sockets_per_tenant=10_000,

@@ -207,8 +207,7 @@ class _Group:
             for member in list(self._members):
                 if member.seq >= last:
                     continue
-                start = (member.seq, member.previous)
-                mine = batch if self._is_in_step(member) else own.get(start)
+                mine = batch if self._is_in_step(member) else own.get((member.seq, member.previous))
                 if mine is None:
                     # It joined while its own first item would have been rendered: it does that itself.
                     self._dismiss(member)

@@ -89,7 +89,8 @@ class Payloads:
             self._kept[key] = _Kept(payload, now + self._seconds)
             self._bytes += len(payload)
         # What was just made stays whatever its size: those who wait for it must not make it again, one by one.
-        for key in list(self._kept):
+        while self._kept:
+            key = next(iter(self._kept))
             if key in made or (self._bytes <= self._most_bytes and self._kept[key].until > now):
                 break
             self._forget(key)

@@ -33,8 +33,8 @@ class Direct(Protocol):
         """One text message, framed here."""
         ...
 
-    def write(self, data: bytes) -> None:
-        """Whole frames."""
+    def write(self, data: bytes) -> bool:
+        """Whole frames; False, with nothing written, without room."""
         ...
 
     async def room(self) -> None:
@@ -49,6 +49,21 @@ class Outbox:
     and then ``lost`` is called once. Without ``direct`` every message goes through ``write``.
     """
 
+    __slots__ = (
+        "_closed",
+        "_direct",
+        "_frames",
+        "_is_lost",
+        "_lost",
+        "_name",
+        "_options",
+        "_queued_bytes",
+        "_room",
+        "_write",
+        "_writer",
+        "is_direct",
+    )
+
     def __init__(
         self,
         write: Callable[[bytes], Awaitable[None]],
@@ -62,6 +77,8 @@ class Outbox:
         self._options = options
         self._name = name
         self._direct = direct
+        # Whether frames can be handed over at all.
+        self.is_direct = direct is not None
         self._frames: list[bytes] = []
         self._queued_bytes = 0
         self._closed = False
@@ -88,11 +105,9 @@ class Outbox:
 
     def hand_over(self, data: bytes) -> bool:
         """Passes whole frames to the transport; False, with nothing taken, unless it can take them now."""
-        direct = self._direct
-        if self._closed or direct is None or self._writer is not None or not direct.has_room:
+        if self._closed or self._direct is None or self._writer is not None:
             return False
-        direct.write(data)
-        return True
+        return self._direct.write(data)
 
     def take(self, frame: bytes) -> None:
         """Queues a message whatever its size; for batches, which the caller bounds by waiting for ``idle``."""
@@ -104,11 +119,6 @@ class Outbox:
     def is_busy(self) -> bool:
         """Whether something waits to be written."""
         return self._writer is not None
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether frames can be handed over at all."""
-        return self._direct is not None
 
     def interject(self, frame: bytes) -> None:
         """Takes a message before all that wait, room or not: a ping must reach a reader that is merely slow.

@@ -126,9 +126,15 @@ def text_frame_head(length: int) -> bytes:
 class DirectWriter:
     """A socket's transport, for frames that need no ASGI message: 1.5 to 2 times less CPU per frame."""
 
+    __slots__ = ("_is_closing", "_may_write", "_transport", "_writable", "_write")
+
     def __init__(self, transport: Transport, writable: asyncio.Event) -> None:
         self._transport = transport
         self._writable = writable
+        # Looked up once: a thousand sockets ask for each fifty times a second.
+        self._write = transport.write
+        self._is_closing = transport.is_closing
+        self._may_write = writable.is_set
 
     @classmethod
     def of(cls, scope: Scope) -> DirectWriter | None:
@@ -141,15 +147,18 @@ class DirectWriter:
     @property
     def has_room(self) -> bool:
         """Whether the buffer is below its limit and the connection lives."""
-        return self._writable.is_set() and not self._transport.is_closing()
+        return self._may_write() and not self._is_closing()
 
     def write_text(self, text: bytes) -> None:
         """One text message."""
-        self._transport.write(text_frame_head(len(text)) + text)
+        self._write(text_frame_head(len(text)) + text)
 
-    def write(self, data: bytes) -> None:
-        """Whole frames."""
-        self._transport.write(data)
+    def write(self, data: bytes) -> bool:
+        """Whole frames; False, with nothing written, without room."""
+        if not self._may_write() or self._is_closing():
+            return False
+        self._write(data)
+        return True
 
     async def room(self) -> None:
         """Wait until the buffer is below its limit; raises when the connection is going."""

@@ -14,6 +14,8 @@ from subscriptions.fanout import Batch
 class SocketSink:
     """One operation of one socket: ``next`` messages that differ from other subscribers' only in their id."""
 
+    __slots__ = ("_outbox", "_tail")
+
     def __init__(self, outbox: Outbox, operation_id: str) -> None:
         self._outbox = outbox
         self._tail = messages.id_tail(operation_id)
@@ -25,8 +27,9 @@ class SocketSink:
         if not self._outbox.is_direct:
             return self._queue(batch)
         heads = self._heads(batch)
+        tail = self._tail
         # Every frame ends with the same tail, so one join makes them all.
-        return self._outbox.hand_over(self._tail.join(heads) + self._tail)
+        return self._outbox.hand_over(heads[0] + tail if len(heads) == 1 else tail.join(heads) + tail)
 
     async def room(self) -> None:
         """Wait until a batch can be taken. Raises OutboxClosed."""
@@ -34,11 +37,11 @@ class SocketSink:
 
     def _heads(self, batch: Batch) -> list[bytes]:
         # Frame heads hold the length, which is the same for all ids of one length.
-        key = ("socket", len(self._tail))
-        known = batch.framed.get(key)
+        size = len(self._tail)
+        known = batch.framed.get(size)
         if known is None:
             heads = [messages.next_head(payload) for payload in batch.payloads]
-            known = batch.framed[key] = [text_frame_head(len(head) + len(self._tail)) + head for head in heads]
+            known = batch.framed[size] = [text_frame_head(len(head) + size) + head for head in heads]
         return cast("list[bytes]", known)
 
     def _queue(self, batch: Batch) -> bool:
@@ -61,7 +64,7 @@ class StreamSink:
         """All of the batch in one write, or nothing."""
         if self._outbox.is_busy or self._outbox.closed:
             return False
-        key = ("stream", self._framing.content_type)
+        key = self._framing.content_type
         data = batch.framed.get(key)
         if data is None:
             data = batch.framed[key] = b"".join(self._framing.item(payload) for payload in batch.payloads)

@@ -17,7 +17,7 @@ from resolvers.unit_of_work import unit_of_work
 from tests.conftest import counted
 from tests.report import record
 from tests.schema.conftest import Gateway
-from tests.world import call_of, make_tenant, principal, running
+from tests.world import AUDIT, call_of, make_tenant, principal, running
 
 EVENTS = 1000
 SUBSCRIBERS = 20
@@ -40,7 +40,7 @@ async def gateway(database: Database) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def writer(migrated: str) -> AsyncIterator[Database]:
     """Somebody else's connections, whose statements are not."""
-    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=1))
+    made = Database(DatabaseUrls.for_roles(migrated), PoolOptions(size=1), AUDIT)
     yield made
     await made.close()
 

@@ -1,7 +1,9 @@
 """This module is where fan-out is measured: our gateway, stock strawberry, and a broadcast without GraphQL.
 
 Each cell is a fresh server process; what is charged is that process's CPU alone. Ours is charged for reading the
-log, executing the document, tenancy and limits; the others have none of these.
+log, executing the document, tenancy and limits; the others have none of these. The writer commits beside each of them,
+so that all have the same neighbours on a small machine; latency counts from the event's own time, which ours has before
+its commit and the others as they send.
 """
 
 from __future__ import annotations
@@ -112,15 +114,16 @@ def _server(
     port = free_port()
     command = [sys.executable, "-m", f"benchmarks.peers.{peer}", str(port), str(rate), str(burst)]
     with process(command) as one:
-        yield one.pid, port, "", lambda: _told_to_go(one)
+        yield one.pid, port, "", lambda: _told_to_go(one, house.writer(rate, burst))
 
 
 @contextmanager
-def _told_to_go(one: subprocess.Popen[bytes]) -> Iterator[None]:
+def _told_to_go(one: subprocess.Popen[bytes], neighbour: AbstractContextManager[None]) -> Iterator[None]:
     assert one.stdin is not None
-    one.stdin.write(b"go\n")
-    one.stdin.flush()
-    yield
+    with neighbour:
+        one.stdin.write(b"go\n")
+        one.stdin.flush()
+        yield
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "SIGNALBOX_TOKEN_KEYS": ",".join(settings.token_keys),
         "SIGNALBOX_REFRESH_KEY": settings.refresh_key or "",
         "SIGNALBOX_SECRETS_KEYS": ",".join(settings.secrets_keys),
-        "SIGNALBOX_AUDIT_KEYS": "61" * 32,  # tests.world.AUDIT
+        "SIGNALBOX_AUDIT_KEYS": ",".join(settings.audit_keys),
         "SIGNALBOX_DATABASE_URL": settings.database_url,
         "SIGNALBOX_REDIS_URL": settings.redis_url,
         "SIGNALBOX_DATA_DIR": str(settings.data_dir),
@@ -221,6 +221,7 @@ async def staged(folder: Path, gateways: int = 2) -> AsyncIterator[Stage]:
             token_keys=[secrets.token_hex(32)],
             refresh_key=secrets.token_hex(32),
             secrets_keys=[secrets.token_hex(32)],
+            audit_keys=[secrets.token_hex(32)],
             database_url=database_url,
             redis_url=valkey.url,
             data_dir=folder,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -45,14 +46,22 @@ _TRANSLATED: Final = (ip_network("64:ff9b:1::/48"), ip_network("2001::/32"), ip_
 class Egress:
     """A client for addresses that others chose."""
 
-    def __init__(self, allow: Sequence[Network] = (), timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        allow: Sequence[Network] = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """``trust`` stands before the certificates that everybody trusts."""
         self._allow = tuple(allow)
+        self._trust = trust
         self._timeout = timeout_seconds
 
     @cached_property
     def _client(self) -> httpx.AsyncClient:
         # Made when first needed: it reads every root certificate there is, and most gateways ask nobody.
         return httpx.AsyncClient(
+            verify=self._trust if self._trust is not None else True,
             trust_env=False,
             follow_redirects=False,
             timeout=self._timeout,

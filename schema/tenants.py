@@ -63,6 +63,16 @@ def _of_caller(row: models.Tenant, call: Call) -> dict[str, Any]:
     return {}
 
 
+@part("How much a tenant may have at once, and ask for in a minute; null is no limit.")
+class TenantLimits:
+    """What plan and own limits allow together."""
+
+    agents: int | None = column("Agents that are not deleted.")
+    workspaces: int | None = column("Workspaces that are not removed.")
+    subscriptions: int | None = column("Streams at once, over any transport.")
+    requests_per_minute: int | None = column("Requests a minute; a costly one counts for several.")
+
+
 @node(models.Tenant, "A customer.", scope=Scope.TENANTS_READ)
 class Tenant(Node):
     """GraphQL type of models.Tenant."""
@@ -73,7 +83,13 @@ class Tenant(Node):
     plan: TenantPlan = column("What it pays for.")
     status: TenantStatus = column("Whether it is served.")
     settings: JSON | None = column("What its administrators set.", scope=Scope.TENANTS_WRITE)
-    limits: JSON | None = column("What its plan allows.", scope=Scope.TENANTS_WRITE)
+    limits: JSON | None = column("What the platform allows it beside its plan.", scope=Scope.TENANTS_WRITE)
+    effective_limits: TenantLimits | None = computed(
+        lambda row, _: models.tenant_limits(row),
+        "What its plan and its own limits allow together.",
+        scope=Scope.TENANTS_WRITE,
+        shared=True,
+    )
     cancelled_at: datetime | None = column("When it was cancelled; it is deleted a while after.")
     created_at: datetime = column("When it was created.")
     updated_at: datetime = column("When it last changed.")
@@ -113,7 +129,9 @@ class CreateTenantInput:
     contact_email: str | None = optional("Whom to write to.")
     plan: TenantPlan | None = optional("FREE when absent.")
     settings: JSON | None = optional("What its administrators set.")
-    limits: JSON | None = optional("What its plan allows.")
+    limits: JSON | None = optional(
+        "Beside its plan: agents, workspaces, subscriptions, requests_per_minute; null lifts the plan's."
+    )
     idempotency_key: str | None = optional("Makes a retry safe for 24 hours; at most 255 characters.")
 
 
@@ -127,7 +145,7 @@ class UpdateTenantInput:
     plan: TenantPlan | None = optional("What it pays for; platform administrators only.")
     status: TenantStatus | None = optional("Whether it is served; platform administrators only.")
     settings: JSON | None = optional("What its administrators set.")
-    limits: JSON | None = optional("What its plan allows; platform administrators only.")
+    limits: JSON | None = optional("Beside its plan; platform administrators only.")
 
 
 @payload("A tenant after a change.")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from gateway.egress import Egress
 from gateway.settings import SettingsError, load
@@ -148,3 +156,56 @@ def test_a_network_that_is_none_stops_the_start(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SIGNALBOX_EGRESS_ALLOW", "intranet")
     with pytest.raises(SettingsError, match="SIGNALBOX_EGRESS_ALLOW"):
         load(profile="demo")
+
+
+def certificate(folder: Path, name: str) -> ssl.SSLContext:
+    """A server's context whose certificate, its own authority, is for ``name``; its files are in ``folder``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate", folder / "key")
+    return context
+
+
+@pytest.mark.parametrize("name", ["issuer.example", "other.example"])
+async def test_the_certificate_must_be_the_names_although_the_address_is_asked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str | None] = []
+    context = certificate(tmp_path, name)
+    context.sni_callback = lambda _, said, __: heard.append(said)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"host: issuer.example" in head.lower()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def here(_: str, port: int, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", here)
+    egress = Egress([LOOPBACK], trust=ssl.create_default_context(cafile=str(tmp_path / "certificate")))
+    asked = egress.get(f"https://issuer.example:{port}/", limit_bytes=10)
+    if name == "issuer.example":
+        assert await asked == b"{}"
+    else:
+        with pytest.raises(FetchFailed):
+            await asked
+    assert heard == ["issuer.example"]
+    await egress.close()
+    server.close()

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from gateway import leadership
@@ -17,14 +17,16 @@ from gateway import worker as worker_module
 from gateway.embedded import EmbeddedValkey
 from gateway.leadership import LEADER_LEASE, Leadership
 from gateway.worker import Worker
+from models import Tenant, TenantStatus, User, UserStatus, utcnow
 from models import WorkspaceStatus as Status
-from models import utcnow
 from models.database import Database, DatabaseUrls, PoolOptions
+from models.ids import uuid7
 from resolvers.heartbeats import HeartbeatIntake
 from subscriptions.bus import Bus
 from subscriptions.keyspace import expired_keys
 from tests.resolvers.fleets import DEADLINE, BeatingFleet, lease, set_lease
 from tests.resolvers.people import Announced
+from tests.world import Tenants
 
 HOUR = 3600.0
 
@@ -262,3 +264,21 @@ async def test_hints_name_the_keys_that_beats_keep_alive(
         assert await listening == "signalbox:ws:gone"
     await hints.aclose()
     await bus.stop()
+
+
+async def test_a_tenant_that_was_cancelled_long_ago_is_deleted(database: Database, tenants: Tenants) -> None:
+    await set_lease(database, taken_ago=HOUR, lapses_in=-1, name=LEADER_LEASE)
+    async with database.session(tenants.mine) as session:
+        tenant = await session.get_one(Tenant, tenants.mine)
+        tenant.status, tenant.cancelled_at = TenantStatus.CANCELLED, utcnow() - timedelta(days=31)
+        session.add(User(tenant_id=tenants.mine, id=uuid7(), roles=[], status=UserStatus.ACTIVE))
+        await session.commit()
+
+    async def is_gone() -> bool:
+        async with database.session(tenants.mine) as session:
+            return (await session.get_one(Tenant, tenants.mine)).purged_at is not None
+
+    async with working(database, retention_seconds=0.05):
+        await until(is_gone)
+    async with database.session(tenants.mine) as session:
+        assert (await session.scalars(select(User))).all() == []

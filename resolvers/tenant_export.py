@@ -37,16 +37,16 @@ class ExportPage:
     next_cursor: str | None
 
 
-async def export_tenant(call: Call, *, after: str | None = None, first: int = MOST_LINES) -> ExportPage:
+async def export_tenant(call: Call, *, after: str | None = None, lines: int = MOST_LINES) -> ExportPage:
     """A page of the caller's tenant, by an admin in person. Raises FORBIDDEN, BAD_REQUEST.
 
     The first page is told in the tenant's log and in its data-access log; commits then.
     """
     call.require(Scope.TENANTS_WRITE)
     require_admin(call.who)
-    if not 1 <= first <= MOST_LINES:
+    if not 1 <= lines <= MOST_LINES:
         raise BadRequest(f"A page holds 1 to {MOST_LINES} lines.")
-    page = await _page(call.services.database, call.tenant_id, after, first)
+    page = await _page(call.services.database, call.tenant_id, after, lines)
     if after is None:
         async with call.work() as work:
             work.note_access(

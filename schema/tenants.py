@@ -168,8 +168,8 @@ class TenantExportPage:
     next_cursor: str | None = column("Where the next page begins; null at the end.")
 
 
-def _export(_: Any, call: Call, after: str | None = None, first: int = export.MOST_LINES) -> Any:
-    return export.export_tenant(call, after=after, first=first)
+def _export(_: Any, call: Call, after: str | None = None, lines: int = export.MOST_LINES) -> Any:
+    return export.export_tenant(call, after=after, lines=lines)
 
 
 @root_fields
@@ -184,7 +184,7 @@ class TenantQueries:
         "All that the tenant has, a page at a time, by an administrator in person; hashes, keys and secrets stay here.",
         [
             Argument("after", str | None, "Only what follows this cursor; the start when absent."),
-            Argument("first", int, "How many lines, at most 1000.", export.MOST_LINES),
+            Argument("lines", int, "How many, at most 1000.", export.MOST_LINES),
         ],
         scope=Scope.TENANTS_WRITE,
         cost=1000,

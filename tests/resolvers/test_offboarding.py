@@ -62,7 +62,7 @@ async def exported(house: House, tenant: Tenant, first: int) -> list[dict[str, A
     lines: list[dict[str, Any]] = []
     after: str | None = None
     while True:
-        page: ExportPage = await export_tenant(acting(house, tenant), after=after, first=first)
+        page: ExportPage = await export_tenant(acting(house, tenant), after=after, lines=first)
         assert len(page.lines) <= first
         lines += page.lines
         after = page.next_cursor
@@ -127,9 +127,9 @@ async def test_only_an_admin_in_person_exports_and_a_forged_cursor_is_refused(ho
     for cursor in ("", "nonsense", "WyJub3RoaW5nIl0", "WyJ1c2VycyIsNV0", "WyJldmVudHMiLCJ4Il0", "x" * 3000):
         with pytest.raises(BadRequest):
             await export_tenant(acting(house, acme), after=cursor)
-    for first in (0, -1, 1001):
+    for lines in (0, -1, 1001):
         with pytest.raises(BadRequest):
-            await export_tenant(acting(house, acme), first=first)
+            await export_tenant(acting(house, acme), lines=lines)
 
 
 def test_every_column_of_every_table_is_exported_or_named_with_a_reason() -> None:

@@ -13,7 +13,7 @@ from tests.world import Tenants, principal
 CHANGE = """mutation($input: UpdateTenantInput!) { updateTenant(input: $input) {
   tenant { plan cancelledAt effectiveLimits { agents workspaces subscriptions requestsPerMinute } }
   userErrors { code field } } }"""
-EXPORT = "query($after: String) { tenantExport(after: $after, first: 2) { lines nextCursor } }"
+EXPORT = "query($after: String) { tenantExport(after: $after, lines: 2) { lines nextCursor } }"
 
 
 def chief() -> Principal:

@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Final, Protocol
+from uuid import UUID
 
 import structlog
 
+from models import PLATFORM_TENANT_ID
 from models.errors import Throttled
 from resolvers.networks import network_of
 from resolvers.principal import Principal
@@ -79,7 +82,7 @@ class _Bucket:
     level: float
     at: float
     unsettled: int = 0
-    settled_at: float = -math.inf
+    was_settled: bool = False
 
     def refill(self, now: float) -> None:
         self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / 60)
@@ -93,11 +96,7 @@ class _Bucket:
     @property
     def is_urgent(self) -> bool:
         """Whether others have to know soon what was spent, or may have spent what is thought to be left."""
-        return (
-            self.unsettled >= self.capacity * _MUCH
-            or self.level < self.capacity * _LITTLE
-            or self.settled_at == -math.inf
-        )
+        return self.unsettled >= self.capacity * _MUCH or self.level < self.capacity * _LITTLE or not self.was_settled
 
 
 class RateLimits:
@@ -113,6 +112,7 @@ class RateLimits:
         self._rates = rates
         self._timer = timer
         self._buckets: dict[object, _Bucket] = {}
+        self._callers: dict[tuple[UUID, UUID | None], tuple[_Bucket, ...]] = {}
         self._unsettled: dict[str, _Bucket] = {}
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -130,36 +130,38 @@ class RateLimits:
 
     def check(self, principal: Principal | None, address: str | None) -> None:
         """Raises THROTTLED for a caller who has nothing left, before any work is done for them."""
-        self._take(list(self._of(principal, address)), 0)
+        self._take(self._of(principal, address), 0)
 
     def spend(self, principal: Principal | None, address: str | None, cost: int, *, guarded: bool = False) -> None:
         """Take what an operation of ``cost`` points counts for. Raises THROTTLED, and then takes nothing."""
-        buckets = list(self._of(principal, address))
         if guarded:
-            network = network_of(address)
-            self._take([self._bucket(("secrets", network), self._rates.secrets)], 1)
-        self._take(buckets, max(1, -(-cost // POINTS_A_REQUEST)))
+            self._take((self._bucket(("secrets", network_of(address)), self._rates.secrets),), 1)
+        weight = 1 if cost <= POINTS_A_REQUEST else -(-cost // POINTS_A_REQUEST)
+        self._take(self._of(principal, address), weight)
 
-    def _of(self, principal: Principal | None, address: str | None) -> Iterator[_Bucket]:
-        rates = self._rates
+    def _of(self, principal: Principal | None, address: str | None) -> tuple[_Bucket, ...]:
         if principal is None:
-            yield self._bucket(("stranger", network_of(address)), rates.stranger)
-            return
+            return (self._bucket(("stranger", network_of(address)), self._rates.stranger),)
         # A platform administrator spends what is the platform's, in whichever tenant.
-        tenant_id = principal.home_tenant_id
+        tenant_id = PLATFORM_TENANT_ID if principal.is_platform_admin else principal.tenant_id
+        caller = (tenant_id, principal.user_id or principal.api_key_id)
         own = principal.limits.requests_per_minute
-        yield self._bucket(tenant_id, rates.tenant if own is None else max(own, 1))
-        if principal.user_id is not None:
-            yield self._bucket((tenant_id, principal.user_id), rates.user)
-        elif principal.api_key_id is not None:
-            yield self._bucket((tenant_id, principal.api_key_id), rates.key)
+        capacity = self._rates.tenant if own is None else max(own, 1)
+        known = self._callers.get(caller)
+        if known is not None and known[0].capacity == capacity:
+            return known
+        found = [self._bucket(tenant_id, capacity)]
+        if caller[1] is not None:
+            found.append(self._bucket(caller, self._rates.user if principal.user_id else self._rates.key))
+        self._callers[caller] = made = tuple(found)
+        return made
 
     def _bucket(self, holder: object, capacity: int) -> _Bucket:
         bucket = self._buckets.get(holder)
         if bucket is None:
             if len(self._buckets) >= _MOST_KEPT:
                 # The oldest: whoever still uses theirs gets what Redis says is left of it.
-                self._buckets.pop(next(iter(self._buckets)))
+                self._forget(list(islice(self._buckets, _MOST_KEPT // 10)))
             digest = blake2b(repr(holder).encode(), digest_size=12).hexdigest()
             bucket = _Bucket(f"signalbox:rate:{digest}", capacity, float(capacity), self._timer())
             self._buckets[holder] = bucket
@@ -168,12 +170,13 @@ class RateLimits:
             bucket.capacity = capacity
         return bucket
 
-    def _take(self, buckets: Sequence[_Bucket], weight: int) -> None:
-        now = self._timer()
+    def _take(self, buckets: tuple[_Bucket, ...], weight: int) -> None:
         wait = 0.0
         for bucket in buckets:
-            bucket.refill(now)
-            wait = max(wait, bucket.wait_for(weight or 1))
+            # What is enough without what has come in since need not be worked out.
+            if bucket.level < (weight or 1):
+                bucket.refill(self._timer())
+                wait = max(wait, bucket.wait_for(weight or 1))
         if wait > 0:
             self.throttled += 1
             raise Throttled(retryAfterSeconds=math.ceil(wait), retryable=True)
@@ -181,10 +184,13 @@ class RateLimits:
             return
         for bucket in buckets:
             bucket.level -= weight
+            if not bucket.unsettled:
+                self._unsettled[bucket.key] = bucket
             bucket.unsettled += weight
-            self._unsettled[bucket.key] = bucket
             if bucket.is_urgent:
-                self._urgent.set()
+                bucket.refill(self._timer())
+                if bucket.is_urgent:
+                    self._urgent.set()
 
     # ------------------------------------------------------------------ with the others
 
@@ -221,7 +227,7 @@ class RateLimits:
             answers = await self._bus.run_script(_SETTLE, calls)
             now = self._timer()
             for index, one in enumerate(batch):
-                one.settled_at = now
+                one.was_settled = True
                 if answers is not None:
                     one.level, one.at = min(one.capacity, float(answers[index])) - one.unsettled, now
             if answers is None:
@@ -236,5 +242,11 @@ class RateLimits:
 
     def _forget_idle(self) -> None:
         oldest = self._timer() - _IDLE_SECONDS
-        for holder in [holder for holder, one in self._buckets.items() if one.at < oldest]:
-            del self._buckets[holder]
+        self._forget([holder for holder, one in self._buckets.items() if one.at < oldest and not one.unsettled])
+
+    def _forget(self, holders: Sequence[object]) -> None:
+        gone = {self._buckets.pop(holder).key for holder in holders}
+        if gone:
+            self._callers = {
+                caller: one for caller, one in self._callers.items() if gone.isdisjoint(b.key for b in one)
+            }

@@ -101,6 +101,7 @@ class RecoveryMutations:
         payload=RequestPasswordResetPayload,
         scope=Scope.PUBLIC,
         cost=100,
+        guarded=True,
     )
     reset_password: ResetPasswordPayload | None = command(
         use_cases.reset_password,
@@ -109,6 +110,7 @@ class RecoveryMutations:
         payload=ResetPasswordPayload,
         scope=Scope.PUBLIC,
         cost=100,
+        guarded=True,
     )
     verify_email: VerifyEmailPayload | None = command(
         use_cases.verify_email,
@@ -116,6 +118,7 @@ class RecoveryMutations:
         input=VerifyEmailInput,
         payload=VerifyEmailPayload,
         scope=Scope.PUBLIC,
+        guarded=True,
     )
     request_email_verification: RequestEmailVerificationPayload | None = command(
         use_cases.request_email_verification,
@@ -123,6 +126,7 @@ class RecoveryMutations:
         input=RequestEmailVerificationInput,
         payload=RequestEmailVerificationPayload,
         scope=Scope.SIGNED_IN,
+        guarded=True,
     )
     invite_user: UserPayload | None = command(
         use_cases.invite_user,

@@ -2,8 +2,8 @@
 
 Each cell is a fresh server process; what is charged is that process's CPU alone. Ours is charged for reading the
 log, executing the document, tenancy and limits; the others have none of these. The writer commits beside each of them,
-so that all have the same neighbours on a small machine; latency counts from the event's own time, which ours has before
-its commit and the others as they send.
+so that all have the same neighbours on a small machine. Latency counts from publishing: for us that is when the
+writer's commit has returned, for the others when they begin to send.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import load
-from benchmarks.house import House, free_port
+from benchmarks.house import House, Published, free_port
+from subscriptions.cursor import Cursor
 
 DOCUMENT = (
     "subscription { workspaceStatus { __typename ... on WorkspaceItem { cursor previousCursor occurredAt kind "
@@ -68,7 +70,7 @@ def run(subscribers: list[int], rounds: int, seconds: float) -> None:
                 cells: dict[str, list[Cell]] = {peer: [] for peer in PEERS}
                 for _ in range(rounds):
                     for peer in PEERS:
-                        cells[peer].append(asyncio.run(_cell(house, peer, case, seconds)))
+                        cells[peer].append(uvloop.run(_cell(house, peer, case, seconds)))
                 console.print(_table(case, cells))
 
 
@@ -87,13 +89,14 @@ async def _cell(house: House, peer: str, case: Case, seconds: float) -> Cell:
         await load.connect(port, case.subscribers, token, documents, tally)
         await asyncio.sleep(0.5)
         kb = (_rss_kb(pid) - before_kb) / case.subscribers
-        with start_writer():
+        with start_writer() as published:
             await asyncio.sleep(WARM_UP_SECONDS)
-            tally.latencies.clear()
+            tally.arrivals.clear()
             cpu, received = _cpu_seconds(pid), tally.received
             await asyncio.sleep(seconds)
             cpu, received = _cpu_seconds(pid) - cpu, tally.received - received
-    latencies = sorted(tally.latencies) or [float("nan")]
+            arrivals = list(tally.arrivals)
+    latencies = sorted(came_at - published.get(_seq_of(cursor), sent_at) for cursor, sent_at, came_at in arrivals)
     return Cell(
         delivered_per_second=received / seconds,
         cpu_us=cpu / max(received, 1) * 1e6,
@@ -103,10 +106,15 @@ async def _cell(house: House, peer: str, case: Case, seconds: float) -> Cell:
     )
 
 
+def _seq_of(cursor: bytes) -> int:
+    place = Cursor.decode(cursor.decode())
+    return -1 if place is None else place.seq
+
+
 @contextmanager
 def _server(
     house: House, peer: str, rate: float, burst: int
-) -> Iterator[tuple[int, int, str, Callable[[], AbstractContextManager[None]]]]:
+) -> Iterator[tuple[int, int, str, Callable[[], AbstractContextManager[Published]]]]:
     if peer == "gateway":
         with house.gateway() as (pid, port):
             yield pid, port, house.token, lambda: house.writer(rate, burst)
@@ -118,12 +126,12 @@ def _server(
 
 
 @contextmanager
-def _told_to_go(one: subprocess.Popen[bytes], neighbour: AbstractContextManager[None]) -> Iterator[None]:
+def _told_to_go(one: subprocess.Popen[bytes], neighbour: AbstractContextManager[Published]) -> Iterator[Published]:
     assert one.stdin is not None
     with neighbour:
         one.stdin.write(b"go\n")
         one.stdin.flush()
-        yield
+        yield {}
 
 
 @contextmanager

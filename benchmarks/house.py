@@ -25,6 +25,9 @@ from models.ids import uuid7
 from resolvers.administration import issue_key, operator_call
 from subscriptions.log import OPEN_STREAM
 
+Published = dict[int, float]
+"""When the commit of an event had returned, by its seq; in seconds since the epoch."""
+
 
 def free_port() -> int:
     """A port nobody listens on now."""
@@ -98,17 +101,19 @@ class House:
             one.wait()
 
     @contextmanager
-    def writer(self, rate: float, burst: int) -> Iterator[None]:
-        """A process that commits changes of the workspace."""
+    def writer(self, rate: float, burst: int) -> Iterator[Published]:
+        """A process that commits changes of the workspace; what it published is there when the block has ended."""
         module = [sys.executable, "-m", "benchmarks.peers.writer", str(self.tenant_id), str(self.workspace_id)]
         command = [*module, str(rate), str(burst), str(self.settings.data_dir)]
+        published: Published = {}
         one = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             assert one.stdout is not None
             one.stdout.readline()
-            yield
+            yield published
         finally:
             one.kill()
-            one.wait()
-            if one.stdout is not None:
-                one.stdout.close()
+            told, _ = one.communicate()
+            for line in told.splitlines():
+                first, last, at = line.split()
+                published |= dict.fromkeys(range(int(first), int(last) + 1), float(at))

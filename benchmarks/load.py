@@ -12,20 +12,25 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 import orjson
 
 _STAMP = re.compile(rb'"occurredAt":"([^"]+)"')
+_CURSOR = re.compile(rb'"cursor":"([^"]+)"')
 _NEXT = b'"type":"next"'
 
 
 @dataclass(slots=True)
 class Tally:
-    """What all subscribers together have received. Latencies are sampled from a fixed few of them, in seconds."""
+    """What all subscribers together have received. Arrivals are sampled from a fixed few of them.
+
+    ``arrivals``: cursor, the time the item carries, and when it came; in seconds since the epoch.
+    """
 
     received: int = 0
     ready: int = 0
-    latencies: list[float] = field(default_factory=list)
+    arrivals: list[tuple[bytes, float, float]] = field(default_factory=list)
 
 
 class Subscriber(asyncio.Protocol):
@@ -42,8 +47,9 @@ class Subscriber(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not isinstance: uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        transport = self._transport
         key = base64.b64encode(os.urandom(16)).decode()
         transport.write(
             (
@@ -59,8 +65,9 @@ class Subscriber(asyncio.Protocol):
             self._tally.received += data.count(_NEXT)
             if self._samples:
                 now = time.time()
-                for stamp in _STAMP.findall(data):
-                    self._tally.latencies.append(now - datetime.fromisoformat(stamp.decode()).timestamp())
+                for cursor, stamp in zip(_CURSOR.findall(data), _STAMP.findall(data), strict=False):
+                    sent_at = datetime.fromisoformat(stamp.decode()).timestamp()
+                    self._tally.arrivals.append((cursor, sent_at, now))
             return
         assert self._transport is not None
         if self._stage == 0:

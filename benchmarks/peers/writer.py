@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -54,7 +55,9 @@ async def main(tenant_id: UUID, workspace_id: UUID, rate: float, burst: int) -> 
                 await connection.execute(_BIND.format(tenant_id))
                 await connection.execute(_CHANGE, tenant_id, workspace_id)
                 told = await connection.fetch(_TELL, tenant_id, template, burst)
-            services.announcer.announce(tenant_id, max(one["seq"] for one in told))
+            seqs = [one["seq"] for one in told]
+            services.announcer.announce(tenant_id, max(seqs))
+            print(min(seqs), max(seqs), time.time(), flush=True)
             due += burst / rate
             await asyncio.sleep(max(0.0, due - loop.time()))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import pytest
 from sqlalchemy import event
@@ -23,11 +25,23 @@ from tests.world import AUDIT, Tenants
 # Plain tracebacks, as a gateway has them: rich ones stall the event loop for seconds and show local variables.
 configure(LogFormat.TEXT)
 
+_DRAWN: Final = re.compile(r"[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}|(?<=_)[0-9a-hjkmnp-tv-z]{26}")
+
 
 def pytest_configure() -> None:
     """What a shell starts in the background ignores Ctrl-C and so would all that tests start; they press it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of cases that are the same in every process: none of them may hold an id or a time of its own."""
+    if isinstance(val, bytes) and val.startswith(b"\x1f\x8b"):
+        return "gzipped"
+    text = val.decode("ascii", "backslashreplace") if isinstance(val, bytes) else val
+    if isinstance(text, str) and (named := _DRAWN.sub("*", text)) != text:
+        return named
+    return None
 
 
 @pytest.fixture(scope="session")

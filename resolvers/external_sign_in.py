@@ -71,6 +71,7 @@ async def _person(call: Call, tenant_id: UUID, provider: IdentityProvider, token
     for last in (False, True):
         try:
             async with call.work(tenant_id) as work:
+                await _refuse_unless_set(work, provider)
                 await _spend(work, token)
                 return await _found_or_made(work, provider, token)
         except Refusal as refusal:
@@ -78,6 +79,21 @@ async def _person(call: Call, tenant_id: UUID, provider: IdentityProvider, token
             if last or refusal.code is not RefusalCode.ALREADY_EXISTS:
                 raise BadIdToken(refusal.code.value) from refusal
     raise AssertionError("the last try returns or raises")
+
+
+async def _refuse_unless_set(work: UnitOfWork, provider: IdentityProvider) -> None:
+    # The token was believed outside this transaction; meanwhile somebody may have taken the provider away.
+    found = await work.session.scalar(
+        select(IdentityProvider.id)
+        .where(
+            IdentityProvider.tenant_id == work.tenant_id,
+            IdentityProvider.id == provider.id,
+            IdentityProvider.is_enabled,
+        )
+        .with_for_update(read=True, key_share=True)
+    )
+    if found is None:
+        raise BadIdToken("no identity provider")
 
 
 async def _spend(work: UnitOfWork, token: IdToken) -> None:

@@ -42,13 +42,16 @@ class SigningKey:
 
 
 class Issuer:
-    """What an identity provider is to the gateway. ``answers`` replaces a path's answer by (status, headers, body)."""
+    """What an identity provider is to the gateway. ``answers`` replaces a path's answer by (status, headers, body);
+    no answer is given while the ``door`` is shut."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.keys = [SigningKey("first")]
         self.asked: Counter[str] = Counter()
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.door, self.knocked = threading.Event(), threading.Event()
+        self.door.set()
 
     def rotate(self, key_id: str, algorithm: str = "RS256") -> None:
         """Sign with another key; the old one is gone."""
@@ -57,6 +60,8 @@ class Issuer:
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """What is served at ``path``."""
         self.asked[path] += 1
+        self.knocked.set()
+        self.door.wait(10)
         if path in self.answers:
             return self.answers[path]
         found: dict[str, Any] = {

@@ -406,6 +406,26 @@ async def test_without_a_provider_its_people_are_out(house: House, acme: Tenant,
         )
 
 
+async def test_a_provider_that_goes_while_its_token_is_looked_at_signs_nobody_in(
+    house: House, acme: Tenant, boss: Call, issuer: Issuer
+) -> None:
+    provider = await set_identity_provider(boss, issuer=issuer.url, client_id=CLIENT)
+    issuer.rotate("second")
+    house.clock.advance(timedelta(seconds=RETRY_SECONDS))
+    token = issuer.token(house.clock.now)
+    issuer.door.clear()
+    issuer.knocked.clear()
+    try:
+        signing_in = asyncio.create_task(refused(house, acme, token), name="sign in")
+        # Now its keys are being fetched; the provider was read before.
+        assert await asyncio.to_thread(issuer.knocked.wait, 10)
+        await delete_identity_provider(boss, id=provider.id)
+    finally:
+        issuer.door.set()
+    await signing_in
+    assert await count(house, acme, User) == 1
+
+
 async def test_only_an_admin_in_person_sets_one(house: House, acme: Tenant, issuer: Issuer) -> None:
     scopes = scopes_of([Role.ADMIN])
     key = Principal(tenant_id=acme.id, api_key_id=uuid7(), scopes=scopes, roles=frozenset({Role.API_CLIENT}))

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from dataloaders.mails import FIRST_RETRY
 from gateway.mail import LogSender, SmtpSender, message_of, sender_of, text_of
-from gateway.settings import Profile, Settings, SettingsError, load
+from gateway.settings import Profile, SettingsError, load
 from gateway.worker import Worker
 from models import MailKind, OutgoingMail, Role, UserStatus, utcnow
 from models.database import Database
@@ -108,9 +108,9 @@ async def test_the_demo_writes_mails_into_its_log() -> None:
 
 
 def test_production_without_a_mail_server_sends_none_and_writes_none(tmp_path: Path) -> None:
-    assert sender_of(Settings(profile=Profile.PRODUCTION, data_dir=tmp_path)) is None
-    assert isinstance(sender_of(Settings(profile=Profile.DEMO, data_dir=tmp_path)), LogSender)
-    assert isinstance(sender_of(Settings(smtp_url="smtps://mail.example", data_dir=tmp_path)), SmtpSender)
+    assert sender_of(load(profile=Profile.PRODUCTION, data_dir=tmp_path)) is None
+    assert isinstance(sender_of(load(profile=Profile.DEMO, data_dir=tmp_path)), LogSender)
+    assert isinstance(sender_of(load(smtp_url="smtps://mail.example", data_dir=tmp_path)), SmtpSender)
 
 
 @pytest.mark.parametrize(

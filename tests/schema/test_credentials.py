@@ -123,12 +123,13 @@ async def test_keys_are_found_by_who_made_them_and_whether_they_live(gateway: Ga
     boss = await person(gateway, tenants, Role.ADMIN)
     now = utcnow()
     async with gateway.services.database.session(tenants.mine) as session:
-        for name, values in {
+        kept: dict[str, dict[str, Any]] = {
             "live": {"created_by": boss.user_id},
             "ends": {"expires_at": now + timedelta(days=1)},
             "expired": {"expires_at": now - timedelta(days=1)},
             "revoked": {"revoked_at": now, "created_by": boss.user_id},
-        }.items():
+        }
+        for name, values in kept.items():
             session.add(ApiKey(tenant_id=tenants.mine, id=uuid7(), name=name, prefix="sbx", secret_hash=b"", **values))
         await session.commit()
 

@@ -17,6 +17,7 @@ from resolvers.call import Services
 OPERATIONS: Final = Counter(
     "signalbox_operations_total", "GraphQL operations by kind and outcome.", ["kind", "outcome"]
 )
+THROTTLED: Final = Counter("signalbox_throttled_total", "Operations and ingest requests refused by a rate limit.")
 
 
 class _Observed(Collector):

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import structlog
 
+from gateway.metrics import THROTTLED
 from models import PLATFORM_TENANT_ID
 from models.errors import Throttled
 from resolvers.networks import network_of
@@ -116,7 +117,6 @@ class RateLimits:
         self._unsettled: dict[str, _Bucket] = {}
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.throttled = 0
 
     def start(self) -> None:
         """Settle in the background."""
@@ -178,7 +178,7 @@ class RateLimits:
                 bucket.refill(self._timer())
                 wait = max(wait, bucket.wait_for(weight or 1))
         if wait > 0:
-            self.throttled += 1
+            THROTTLED.inc()
             raise Throttled(retryAfterSeconds=math.ceil(wait), retryable=True)
         if not weight:
             return

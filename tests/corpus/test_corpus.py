@@ -131,3 +131,34 @@ async def test_headers_as_long_as_they_come_are_no_trouble(target: Target, name:
     value = "Bearer " + "A" * 60_000 if name == "authorization" else "A" * 60_000
     response = await target.http.post("/graphql", json={"query": "{ __typename }"}, headers={name: value})
     assert response.status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (None, "https://evil.example"),
+        (None, "null"),
+        (None, "http://localhost:1"),
+        ("evil.example", None),
+        ("evil.example", "http://evil.example"),
+    ],
+    ids=["another origin", "a sandbox", "another port", "another host", "a name that was rebound"],
+)
+async def test_a_socket_is_opened_for_no_foreign_page(target: Target, host: str | None, origin: str | None) -> None:
+    here = httpx.URL(target.process.url)
+    reader, writer = await asyncio.open_connection(here.host, here.port)
+    lines = [
+        "GET /graphql HTTP/1.1",
+        f"host: {host or here.netloc.decode()}",
+        *([f"origin: {origin}"] if origin else []),
+        "upgrade: websocket",
+        "connection: upgrade",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+        "sec-websocket-protocol: graphql-transport-ws",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    async with asyncio.timeout(10):
+        assert b" 403 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()

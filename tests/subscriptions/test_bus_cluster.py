@@ -104,3 +104,15 @@ async def test_a_cluster_that_is_away_at_the_start_is_found_later(cluster: Clust
         assert await following(events) is GAP
         await hear_again(bus, "signalbox:events:1", events)
     await bus.stop()
+
+
+async def test_scripts_run_on_whichever_node_holds_their_key(cluster: Cluster) -> None:
+    bus = Bus.from_url(cluster.url)
+    await bus.start()
+    try:
+        keys = [(f"rate:{number}", (number,)) for number in range(50)]
+        script = b"redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])"
+        assert await bus.run_script(script, keys) == [str(number).encode() for number in range(50)]
+        assert await bus.run_script(b"this is no script", keys[:2]) is None
+    finally:
+        await bus.stop()

@@ -26,7 +26,7 @@ test: lint ## The gate: format, lint, types, imports, Dockerfile, schema, then t
 	@echo "== schema"
 	@$(PY) -m gateway export-schema --check
 	@echo "== pytest"
-	@exec $(TIED) $(PY) -m pytest -m "not faults and not clients" -n 2 --dist loadfile $(PYTEST_ARGS)
+	@exec $(TIED) $(PY) -m pytest -m "not faults and not clients" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-clients: ## Real Node clients and a browser against a real gateway; installs what it needs
 	@$(PYTHON) deploy/setup.py dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 
 from gateway.embedded import EmbeddedValkey
 from gateway.settings import Settings
-from gateway.simulate import Behaviour, run_fleet
+from gateway.simulate import Behaviour, FleetReport, run_fleet
 from gateway.simulate.behaviour import STEADY
 from models import Workspace, WorkspaceCommand, WorkspaceStatus
 from models.errors import BadRequest, Unauthenticated, Unavailable
@@ -69,7 +70,15 @@ async def _status(here: FleetGateway) -> WorkspaceStatus:
 @pytest.mark.parametrize("graphql_share", [0.0, 1.0])
 async def test_a_fleet_takes_its_places_and_beats_without_an_error(here: FleetGateway, graphql_share: float) -> None:
     script = replace(STEADY, graphql_share=graphql_share)
-    report = await run_fleet(here.url, here.key, agents=6, rate=4, seconds=2.5, script=script)
+    stop = asyncio.Event()
+
+    def look(report: FleetReport) -> None:
+        if report.enlisted == 6 and report.beats >= 12:
+            stop.set()
+
+    report = await run_fleet(
+        here.url, here.key, agents=6, rate=4, seconds=30, script=script, stop=stop, progress=look, progress_seconds=0.05
+    )
     places = await _places(here)
     assert [place.name for place in places] == [f"sim-7-{number:03}" for number in range(1, 7)]
     assert {place.status for place in places} == {WorkspaceStatus.ONLINE}
@@ -91,7 +100,7 @@ async def test_beats_say_what_the_agent_does(here: FleetGateway) -> None:
 async def test_a_fleet_that_is_started_again_takes_the_same_places(here: FleetGateway) -> None:
     ids = []
     for _ in range(2):
-        report = await run_fleet(here.url, here.key, agents=3, rate=4, seconds=1, script=STEADY)
+        report = await run_fleet(here.url, here.key, agents=3, rate=4, seconds=5, script=STEADY)
         assert report.errors == {}
         assert report.beats
         ids.append([place.id for place in await _places(here)])

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
+import orjson
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -99,6 +100,11 @@ class AuditLog(LogRow):
     contents: Mapped[bytes | None] = mapped_column(LargeBinary)
     key_id: Mapped[bytes] = mapped_column(LargeBinary)
     mac: Mapped[bytes] = mapped_column(LargeBinary)
+
+    @property
+    def said(self) -> Any:
+        """``details`` as what they are; None for none."""
+        return orjson.loads(self.details) if self.details is not None else None
 
     @property
     def resource_typeid(self) -> str:

@@ -18,7 +18,9 @@ from models.database import TenantSession
 
 REDACTED: Final = "[redacted]"
 _KEY: Final = "changes"
-_UNTOLD: Final = frozenset({"tenant_id", "id", "created_at", "updated_at", "version", "search", "email_key"})
+_UNTOLD: Final = frozenset(
+    {"tenant_id", "id", "created_at", "updated_at", "version", "authorization_version", "search", "email_key"}
+)
 _SECRET_COLUMN: Final = re.compile(r"(^|_)(hash|secret|password|token|wrapped|private|ciphertext)(_|$)")
 _SECRET_WORD: Final = re.compile(
     r"passw|secret|token|credential|authorization|api_?key|access_?key|private_?key|bearer|cookie", re.IGNORECASE

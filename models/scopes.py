@@ -31,6 +31,9 @@ class Scope(StrEnum):
     ACTIVITY_READ = "activity:read"
     ACTIVITY_WRITE = "activity:write"
     ALERTS_INGEST = "alerts:ingest"
+    AUDIT_READ = "audit:read"
+    PRIVACY_WRITE = "privacy:write"
+    RETENTION_WRITE = "retention:write"
 
 
 class Role(StrEnum):
@@ -66,7 +69,7 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _VIEWER,
     Role.OPERATOR: _OPERATOR,
-    Role.AUDITOR: _VIEWER,
+    Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ},
     Role.ADMIN: _ADMIN,
     # A key carries its own scopes, so the role itself gives none beyond being known.
     Role.API_CLIENT: frozenset({Scope.SIGNED_IN}),

@@ -121,13 +121,11 @@ class User(ImportedRow):
         return [role for role in Role if role.value in self.roles]
 
     def facets(self) -> dict[str, Any]:
-        """What filters and visibility may look at in an event's envelope; never the address."""
+        """What filters and visibility may look at in an event's envelope; nothing that erasure has to find again."""
         return {
             "id": str(self.id),
             "status": self.status.value,
             "roles": sorted(self.roles),
-            "department": self.department,
-            "search": [name for name in (self.username, self.display_name) if name],
         }
 
 

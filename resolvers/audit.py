@@ -77,7 +77,8 @@ async def write_entries(
     if keys is None:
         raise RuntimeError("there are no keys for the audit log")
     tenant = session.tenant_id
-    from_where = orjson.dumps(origin.said) if origin.said else None
+    # An address without anybody to seal it for could not be erased with them.
+    from_where = orjson.dumps(origin.said) if origin.said and actor is not None else None
     holder = actor[1] if actor is not None and actor[0] == User.__typeid__ else tenant
     wanted = {one.subject_id or tenant for one in entries if one.contents} | ({holder} if from_where else set())
     sealers = await sealing_keys(session, keys, wanted, now)
@@ -116,7 +117,7 @@ def _by_facets(envelope: Envelope) -> tuple[Values, Values]:
 
 
 def _bounded(said: dict[str, Values]) -> bytes:
-    encoded = orjson.dumps(said, default=str)
+    encoded = orjson.dumps(said, default=str, option=orjson.OPT_NON_STR_KEYS)
     if len(encoded) <= _LONGEST_BYTES:
         return encoded
     return orjson.dumps({side: dict.fromkeys(values, "[too long]") for side, values in said.items()})
@@ -143,9 +144,13 @@ def _row(
         "resource_type": envelope.entity_type,
         "resource_id": envelope.entity_id,
         "subject_id": entry.subject_id,
-        "details": orjson.dumps(envelope.payload, option=orjson.OPT_SORT_KEYS).decode() if envelope.payload else None,
+        "details": _plainly(envelope.payload) if envelope.payload else None,
         "trace_id": request_id or None,
     }
+
+
+def _plainly(payload: dict[str, Any]) -> str:
+    return orjson.dumps(payload, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _sealed(

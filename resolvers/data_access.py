@@ -58,7 +58,7 @@ async def write_accesses(
 async def _sealer(
     session: TenantSession, keys: AuditKeys | None, actor: Actor, origin: Origin, now: datetime
 ) -> bytes | None:
-    if not origin.said or keys is None:
+    if not origin.said or keys is None or actor is None:
         return None
     holder = actor[1] if actor is not None and actor[0] == User.__typeid__ else session.tenant_id
     return (await sealing_keys(session, keys, {holder}, now)).get(holder)

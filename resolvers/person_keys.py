@@ -30,7 +30,7 @@ async def sealing_keys(
     missing = sorted(set(persons) - found.keys())
     if not missing:
         return found
-    stored = await _stored(session, missing)
+    stored = await wrapped_keys(session, missing)
     if new := [one for one in missing if one not in stored]:
         # In the order of their ids, so that two that make the same keys wait for each other one way only.
         made = {one: keys.wrap(tenant, one, new_key()) for one in new}
@@ -40,7 +40,7 @@ async def sealing_keys(
         )
         mine = set(own)
         stored |= {one: made[one] for one in mine}
-        stored |= await _stored(session, [one for one in new if one not in mine])
+        stored |= await wrapped_keys(session, [one for one in new if one not in mine])
         # Not remembered: were this rolled back, entries would be sealed under keys that nobody has.
         uncommitted: set[UUID] = session.info.setdefault("person_keys_made", set())
         uncommitted |= mine
@@ -55,7 +55,7 @@ async def sealing_keys(
 
 async def opening_keys(session: TenantSession, keys: AuditKeys, persons: Iterable[UUID]) -> dict[UUID, bytes]:
     """The keys of ``persons`` as the database has them now; those that never were or were destroyed are left out."""
-    stored = await _stored(session, sorted(set(persons)))
+    stored = await wrapped_keys(session, sorted(set(persons)))
     opened = {one: _opened(keys, session.tenant_id, one, wrapped) for one, wrapped in stored.items()}
     return {one: key for one, key in opened.items() if key is not None}
 
@@ -83,7 +83,8 @@ def _opened(keys: AuditKeys, tenant_id: UUID, person_id: UUID, wrapped: bytes | 
         return None
 
 
-async def _stored(session: TenantSession, persons: Collection[UUID]) -> dict[UUID, bytes | None]:
+async def wrapped_keys(session: TenantSession, persons: Collection[UUID]) -> dict[UUID, bytes | None]:
+    """The keys of ``persons`` as they are stored; None for one that was destroyed, nothing for one that never was."""
     if not persons:
         return {}
     statement = select(PersonKey.person_id, PersonKey.wrapped).where(

@@ -14,10 +14,11 @@ from uuid import UUID
 from sqlalchemy import select
 
 from dataloaders.tenants import tenant_by_slug, tenant_exists
-from models import Event, EventTopic, Scope, Session, Tenant, User
+from models import AccessType, DataCategory, Event, EventTopic, Scope, Session, Tenant, User
 from models.database import Database
 from models.errors import BadRequest, Forbidden
 from models.ids import encode, parse
+from resolvers.data_access import Access
 from resolvers.principal import Principal
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
 from subscriptions.log import Envelope
@@ -86,6 +87,14 @@ class PlatformAccess:
                     before=None,
                     after=None,
                     payload={"user": encode(User.__typeid__, principal.user_id)},
+                )
+            )
+            unit.note_access(
+                Access(
+                    subject=(Tenant.__typeid__, tenant_id),
+                    category=DataCategory.TENANT,
+                    kind=AccessType.PLATFORM_ACCESS,
+                    purpose="platform administration",
                 )
             )
             return unit.now

@@ -100,7 +100,8 @@ async def _entity(event: models.Event, call: Call) -> Any:
     return row if row is not None and kind.visible(row, call) else None
 
 
-async def _actor(event: models.Event, call: Call) -> Any:
+async def actor_of(event: Any, call: Call) -> Any:
+    """Who did it: the row, None for the gateway itself and for whom the caller may not see."""
     batch = ACTORS.get(event.actor_type or "")
     if batch is None or event.actor_id is None:
         return None
@@ -131,7 +132,7 @@ class ActivityEvent(Node):
     )
     entity_id: ID = column("Whose change it is, also when it is gone.", "entity_typeid")
     actor: Actor | None = computed(
-        _actor, "Who did it; null for the gateway itself, and for whom the caller may not see.", shared=True
+        actor_of, "Who did it; null for the gateway itself, and for whom the caller may not see.", shared=True
     )
     payload: JSON = column("Ids, enum values, numbers and names of changed fields.")
     occurred_at: datetime = column("When it was committed.")

@@ -17,11 +17,13 @@ from strawberry.types.lazy_type import LazyType
 from schema.activity import ActivityQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agents import AgentQueries
+from schema.audit import AuditMutations, AuditQueries
 from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
+from schema.privacy import PrivacyMutations
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.secrets import SecretMutations, SecretQueries
@@ -35,6 +37,7 @@ from schema.workspace_streams import RegistrySubscriptions
 class Query(
     ActivityQueries,
     AgentQueries,
+    AuditQueries,
     ConsentQueries,
     CredentialQueries,
     IdentityProviderQueries,
@@ -52,10 +55,12 @@ class Query(
     "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
 )
 class Mutation(
+    AuditMutations,
     ConsentMutations,
     CredentialMutations,
     IdentityProviderMutations,
     RecoveryMutations,
+    PrivacyMutations,
     RegistryMutations,
     SessionMutations,
     TenantMutations,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from models.ids import parse
+from models.ids import NIL, InvalidId, decode, parse
 
 Reading = Callable[[str], Any]
 """Makes of an id what the use case takes, where several types of ids will do."""
@@ -61,3 +62,11 @@ def _plain(item: Any, of: str | Reading | None, keep_null: bool) -> Any:
     if of is None or item is None:
         return item
     return parse(item, of) if isinstance(of, str) else of(item)
+
+
+def any_id(text: str) -> UUID:
+    """The uuid of a TypeID of whatever type; NIL for what is none."""
+    try:
+        return decode(text)[1]
+    except InvalidId:
+        return NIL

@@ -22,8 +22,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "credentials": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "schema", "tests/schema"),
-    "audit": ("dataloaders", "resolvers", "tests/resolvers"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
+    "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }
 """Folders in which a domain has a file of its own name, besides models; each domain is finished by its own issue."""

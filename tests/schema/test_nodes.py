@@ -8,9 +8,11 @@ from uuid import UUID
 import pytest
 
 from models import (
+    AccessType,
     Agent,
     AgentType,
     ApiKey,
+    DataCategory,
     IdentityProvider,
     Role,
     Scope,
@@ -24,6 +26,7 @@ from models import (
 from models.database import Database
 from models.ids import NIL, encode, suffix, uuid7
 from models.scopes import WORKSPACE_TOKEN_SCOPES
+from resolvers.data_access import Access
 from resolvers.principal import Principal
 from resolvers.secrets import set_secret
 from schema.declare import Nodes
@@ -58,9 +61,16 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     rows.append(await set_secret(call_of(gateway.services, principal(tenant_id)), key="TOKEN", value="swordfish"))
     await tell(gateway, tenant_id, envelope(entity_id=place.id))
     admin = principal(tenant_id, user_id=uuid7())
-    logged = (await gateway.data(admin, "{ activity(first: 1) { nodes { id } } }"))["activity"]["nodes"]
-    ids = {row.__typeid__: row.typeid for row in rows}
-    return ids | {"event": logged[0]["id"], "tenant": encode("tenant", tenant_id)}
+    async with call_of(gateway.services, admin).work() as work:
+        work.note_access(
+            Access(subject=("user", ada.id), category=DataCategory.ACCOUNT, kind=AccessType.READ, purpose="a test")
+        )
+    logs = {"event": "activity", "audit": "auditLogs", "access": "dataAccessLogs"}
+    logged = await gateway.data(
+        admin, "{" + " ".join(f"{one}(first: 1) {{ nodes {{ id }} }}" for one in logs.values()) + "}"
+    )
+    ids = {row.__typeid__: row.typeid for row in rows} | {"tenant": encode("tenant", tenant_id)}
+    return ids | {prefix: logged[name]["nodes"][0]["id"] for prefix, name in logs.items()}
 
 
 @pytest.mark.parametrize("prefix", sorted(Nodes.by_prefix))

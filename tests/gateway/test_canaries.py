@@ -1,0 +1,228 @@
+"""This module is where canaries are let out: what is secret or personal, looked for wherever it must not be."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
+from gateway.embedded.binaries import postgres_program
+from models import Role, User, UserStatus
+from models.database import Database, DatabaseUrls, PoolOptions, role_url
+from models.ids import suffix, uuid7
+from models.roles import APP
+from models.users import email_key
+from resolvers.passwords import Passwords
+from tests.gateway.demo_house import new_database
+from tests.gateway.production_gateway import Deployment, gateway_processes
+from tests.report import record
+from tests.world import AUDIT, make_tenant
+
+LOGIN = """mutation($input: LoginInput!) { login(input: $input) {
+  accessToken refreshToken userErrors { code message } } }"""
+CREATE = "mutation($input: CreateUserInput!) { createUser(input: $input) { user { id } userErrors { code message } } }"
+UPDATE = "mutation($input: UpdateUserInput!) { updateUser(input: $input) { user { id } userErrors { code message } } }"
+KEY = "mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret userErrors { code message } } }"
+SECRET = "mutation($input: SetSecretInput!) { setSecret(input: $input) { userErrors { code message } } }"
+REFRESH = "mutation($input: RefreshSessionInput!) { refreshSession(input: $input) { refreshToken accessToken } }"
+PASSWORD = "mutation($input: ChangePasswordInput!) { changePassword(input: $input) { userErrors { code message } } }"
+ERASE = "mutation($input: EraseUserInput!) { eraseUser(input: $input) { user { id } userErrors { code message } } }"
+
+
+@dataclass(slots=True)
+class Canaries:
+    """Words that stand nowhere else in the world."""
+
+    secret: list[str] = field(default_factory=list)
+    personal: list[str] = field(default_factory=list)
+
+    def hide(self, *words: str) -> str:
+        """Count ``words`` as secrets; the first of them."""
+        self.secret += words
+        return words[0]
+
+    def name(self, word: str) -> str:
+        """Count ``word`` as personal."""
+        self.personal.append(word)
+        return word
+
+
+def found(words: list[str], place: bytes | str) -> list[str]:
+    """Which of ``words`` stand there: plainly, in hexadecimal, or in base64 at any offset."""
+    said = place if isinstance(place, bytes) else place.encode()
+    return [word for word in words if any(form in said for form in _forms(word))]
+
+
+def _forms(word: str) -> list[bytes]:
+    plain = word.encode()
+    forms = [plain, plain.hex().encode()]
+    # Offsets shift the alphabet; what stands at the edges depends on the neighbours and is left out.
+    forms += [base64.b64encode(b"\x00" * shift + plain)[4:-4] for shift in range(3)]
+    return forms
+
+
+class Visitor:
+    """Somebody with an address, an agent and a token, who remembers every error it is told."""
+
+    def __init__(self, url: str, agent: str) -> None:
+        self._url = url
+        self._headers = {"user-agent": agent}
+        self.errors: list[str] = []
+        self.token: str | None = None
+
+    async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data; errors are kept."""
+        headers = self._headers | ({"authorization": f"Bearer {self.token}"} if self.token else {})
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            answer = await client.post(
+                f"{self._url}/graphql", json={"query": query, "variables": variables}, headers=headers
+            )
+        payload: dict[str, Any] = answer.json()
+        self.errors.append(str(payload.get("errors")))
+        for value in (payload.get("data") or {}).values():
+            self.errors.append(str((value or {}).get("userErrors") if isinstance(value, dict) else None))
+        return payload.get("data") or {}
+
+
+async def _admin(database: Database, tenant: Any, email: str, password: str) -> None:
+    async with database.session(tenant) as session:
+        session.add(
+            User(
+                tenant_id=tenant,
+                id=uuid7(),
+                email=email,
+                email_key=email_key(email),
+                password_hash=await Passwords(memory_kib=8, passes=1).hash(password),
+                roles=[Role.ADMIN.value],
+                status=UserStatus.ACTIVE,
+            )
+        )
+        await session.commit()
+
+
+async def _live(visitor: Visitor, canaries: Canaries, slug: str, email: str, password: str) -> str:
+    """Do what people do, and what they do wrong; the id of the person who will be erased."""
+    wrong = canaries.hide(f"wrong-{secrets.token_hex(12)}")
+    await visitor.ask(LOGIN, input={"tenantSlug": slug, "email": email, "password": wrong})
+    signed = (await visitor.ask(LOGIN, input={"tenantSlug": slug, "email": email, "password": password}))["login"]
+    visitor.token = canaries.hide(signed["accessToken"], signed["refreshToken"])
+    renewed = (await visitor.ask(REFRESH, input={"refreshToken": signed["refreshToken"]}))["refreshSession"]
+    visitor.token = canaries.hide(renewed["accessToken"], renewed["refreshToken"])
+    key = (await visitor.ask(KEY, input={"name": "fleet", "scopes": ["workspaces:read"]}))["createApiKey"]["secret"]
+    canaries.hide(key.split("_")[-2])
+    await visitor.ask(SECRET, input={"key": "OPENAI_API_KEY", "value": canaries.hide(f"sk-{secrets.token_hex(16)}")})
+    mark = secrets.token_hex(6)
+    eve = {
+        "email": canaries.name(f"eve.{mark}@personal.example"),
+        "displayName": canaries.name(f"Evelyn {mark.upper()}"),
+        "username": canaries.name(f"evie.{mark}x"),
+        "password": canaries.hide(f"eves-{secrets.token_hex(12)}"),
+        "roles": ["MEMBER"],
+    }
+    made = (await visitor.ask(CREATE, input=eve))["createUser"]["user"]["id"]
+    await visitor.ask(CREATE, input=eve)  # taken
+    picture = canaries.name(f"https://pictures.example/{mark}-face.png")
+    await visitor.ask(UPDATE, input={"id": made, "avatarUrl": picture, "department": canaries.name(f"Dept-{mark}")})
+    herself = Visitor(visitor._url, canaries.name(f"EvesBrowser/{mark}"))
+    hers = {"tenantSlug": slug, "email": eve["email"], "password": eve["password"]}
+    signed = (await herself.ask(LOGIN, input=hers))["login"]
+    herself.token = canaries.hide(signed["accessToken"], signed["refreshToken"])
+    new = canaries.hide(f"new-{secrets.token_hex(12)}")
+    await herself.ask(PASSWORD, input={"currentPassword": eve["password"], "newPassword": new})
+    # Documents and variables that go wrong, with canaries in them.
+    await herself.ask(f'mutation {{ login(input: {{email: "{eve["email"]}", pasword: "{new}"}}) {{ accessToken }} }}')
+    await herself.ask(UPDATE, input={"id": made, "displayName": eve["displayName"] + "\n", "nothing": new})
+    await herself.ask(LOGIN, input={"tenantSlug": slug, "email": eve["email"], "password": [new]})
+    await herself.ask(f"query {{ {new.replace('-', '_')} }}")
+    visitor.errors += herself.errors
+    return str(made)
+
+
+async def _redis(valkey: EmbeddedValkey) -> bytes:
+    """Every key and what it holds, as it is stored."""
+    client = Redis.from_url(valkey.url, protocol=2, socket_timeout=10)
+    try:
+        said = [b""]
+        async for key in client.scan_iter(count=1000):
+            said += [key, await client.dump(key) or b""]
+        return b"\n".join(said)
+    finally:
+        await client.aclose()
+
+
+async def _dump(postgres: EmbeddedPostgres, database: str) -> bytes:
+    """The whole database as pg_dump writes it."""
+    url = make_url(postgres.url).set(drivername="postgresql", database=database)
+    process = await asyncio.create_subprocess_exec(
+        str(postgres_program("pg_dump")),
+        *("--dbname", url.render_as_string(hide_password=False)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, trouble = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, trouble
+    assert b"COPY public.users" in said
+    return said
+
+
+async def _tables(superuser: AsyncEngine, *names: str) -> str:
+    async with superuser.connect() as connection:
+        return "\n".join(
+            [str((await connection.execute(text(f"SELECT t::text FROM {name} t"))).scalars().all()) for name in names]
+        )
+
+
+async def test_canaries_are_nowhere_but_where_they_belong(
+    postgres: EmbeddedPostgres, valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    url = await new_database(postgres.url, "canaries")
+    deployment = Deployment(role_url(url, APP), valkey.url)
+    canaries, superuser = Canaries(), create_async_engine(url)
+    database = Database(DatabaseUrls.for_roles(url), PoolOptions(size=2), AUDIT)
+    tenant = await make_tenant(database)
+    password, email = canaries.hide(f"admin-{secrets.token_hex(12)}"), f"admin-{uuid7().hex}@x.example"
+    await _admin(database, tenant, email, password)
+    async with gateway_processes(deployment, tmp_path, 1) as (gateway,):
+        visitor = Visitor(gateway, "AdminBrowser/1.0")
+        eve = await _live(visitor, canaries, f"t-{suffix(tenant)}", email, password)
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            metrics = (await client.get(f"{gateway}/metrics")).text
+        cache = await _redis(valkey)
+        before = await _dump(postgres, "canaries")
+        logged = await _tables(superuser, "events", "audit_logs", "data_access_logs", "structure_events")
+        erased = (await visitor.ask(ERASE, input={"id": eve}))["eraseUser"]
+        assert erased["userErrors"] == []
+    after = await _dump(postgres, "canaries")
+    logs = b"".join(path.read_bytes() for path in tmp_path.glob("*.log"))
+    await database.close()
+    await superuser.dispose()
+    places = {
+        "logs": logs,
+        "errors": "\n".join(visitor.errors).encode(),
+        "metrics": metrics.encode(),
+        "Redis": cache,
+        "events and audit chain": logged.encode(),
+    }
+    everything = canaries.secret + canaries.personal
+    assert {place: hits for place, said in places.items() if (hits := found(everything, said))} == {}
+    assert found(canaries.secret, before) == []
+    # They were there: or looking would prove nothing.
+    assert set(found(canaries.personal, before)) == set(canaries.personal)
+    assert found(everything, after) == []
+    record(
+        4,
+        "canary secrets, tokens and personal data are nowhere they must not be",
+        len(everything),
+        f"{len(canaries.secret)} secrets, {len(canaries.personal)} personal; {len(places)} places and two dumps of "
+        f"{(len(before) + len(after)) // 1024} KiB",
+    )

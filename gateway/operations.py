@@ -21,6 +21,7 @@ from gateway.rate_limits import RateLimits
 from gateway.transports.errors import encode
 from gateway.transports.operations import OperationKind, OperationRequest, Outcome, Subscription
 from gateway.trusted_documents import TrustedDocuments
+from gateway.wording import without_values
 from models.database import is_passing
 from models.errors import BadRequest, Internal, LimitExceeded, RequestError, Unauthenticated, Unavailable
 from resolvers.call import Call, Services
@@ -190,7 +191,7 @@ class GatewayOperations:
         original = _root_cause(error)
         if original is None:
             formatted: dict[str, Any] = {
-                "message": error.message[:_LONGEST_MESSAGE],
+                "message": without_values(error.message)[:_LONGEST_MESSAGE],
                 "extensions": {"code": BadRequest.code, "requestId": request_id},
             }
         elif isinstance(original, RequestError):

@@ -141,7 +141,7 @@ async def _live(visitor: Visitor, canaries: Canaries, slug: str, email: str, pas
     await herself.ask(PASSWORD, input={"currentPassword": eve["password"], "newPassword": new})
     # Documents and variables that go wrong, with canaries in them.
     await herself.ask(f'mutation {{ login(input: {{email: "{eve["email"]}", pasword: "{new}"}}) {{ accessToken }} }}')
-    await herself.ask(UPDATE, input={"id": made, "displayName": eve["displayName"] + "\n", "nothing": new})
+    await herself.ask(UPDATE, input={"id": made, "displayName": f"{eve['displayName']}\n", "nothing": new})
     await herself.ask(LOGIN, input={"tenantSlug": slug, "email": eve["email"], "password": [new]})
     await herself.ask(f"query {{ {new.replace('-', '_')} }}")
     visitor.errors += herself.errors
@@ -203,7 +203,7 @@ async def test_canaries_are_nowhere_but_where_they_belong(
         erased = (await visitor.ask(ERASE, input={"id": eve}))["eraseUser"]
         assert erased["userErrors"] == []
     after = await _dump(postgres, "canaries")
-    logs = b"".join(path.read_bytes() for path in tmp_path.glob("*.log"))
+    logs = (tmp_path / "gateway-0.log").read_bytes()
     await database.close()
     await superuser.dispose()
     places = {
@@ -213,7 +213,7 @@ async def test_canaries_are_nowhere_but_where_they_belong(
         "Redis": cache,
         "events and audit chain": logged.encode(),
     }
-    everything = canaries.secret + canaries.personal
+    everything = [*canaries.secret, *canaries.personal]
     assert {place: hits for place, said in places.items() if (hits := found(everything, said))} == {}
     assert found(canaries.secret, before) == []
     # They were there: or looking would prove nothing.

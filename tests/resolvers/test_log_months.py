@@ -45,11 +45,8 @@ class House:
         name = f"{log}{month:_%Y_%m}"
         async with self.owner.begin() as connection:
             await connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
-            await connection.execute(
-                text(
-                    f"CREATE TABLE {name} PARTITION OF {log} FOR VALUES FROM ('{first_id(start)}') TO ('{first_id(end)}')"
-                )
-            )
+            bounds = f"FROM ('{first_id(start)}') TO ('{first_id(end)}')"
+            await connection.execute(text(f"CREATE TABLE {name} PARTITION OF {log} FOR VALUES {bounds}"))
 
     async def history(self, entries: int) -> Chain:
         """A tenant with ``entries`` of long ago, and three of today."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import undefer
 
 from gateway.key_providers import LocalKeys
 from gateway.servers import in_database
@@ -103,13 +104,10 @@ class Vault:
         ring, found = self.keyring(*keys), {}
         for tenant_id in self.values:
             async with self.database.session(tenant_id) as session:
-                rows = (await session.execute(text("SELECT id, key_id FROM secrets"))).all()
-                opened = {}
-                for row in rows:
-                    secret = await session.get_one(Secret, (tenant_id, row.id))
-                    await session.refresh(secret, ["sealed"])
-                    opened[row.id] = secret.unseal(await ring.of(session, row.key_id)).decode()
-                found[tenant_id] = opened
+                rows = await session.scalars(select(Secret).options(undefer(Secret.sealed)))
+                found[tenant_id] = {
+                    row.id: row.unseal(await ring.of(session, row.key_id)).decode() for row in rows.all()
+                }
         return found
 
     async def done(self) -> int:

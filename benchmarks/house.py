@@ -20,7 +20,7 @@ from gateway import settings as configuration
 from gateway.runtime import running_services
 from gateway.servers import servers
 from gateway.settings import Settings
-from models import Scope, Tenant, Workspace, WorkspaceStatus
+from models import Scope, Tenant, TenantPlan, Workspace, WorkspaceStatus
 from models.ids import uuid7
 from resolvers.administration import issue_key, operator_call
 from subscriptions.log import OPEN_STREAM
@@ -68,7 +68,7 @@ class House:
     async def _furnish(self) -> None:
         async with running_services(self.settings) as services:
             async with services.database.session(self.tenant_id) as session:
-                session.add(Tenant(id=self.tenant_id, name="Bench", slug="bench"))
+                session.add(Tenant(id=self.tenant_id, name="Bench", slug="bench", plan=TenantPlan.ENTERPRISE))
                 await session.flush()
                 await session.execute(OPEN_STREAM, {"tenant": self.tenant_id})
                 await session.commit()

@@ -27,6 +27,10 @@ class Principal:
     limits: TenantLimits = UNLIMITED
     """What the caller's own tenant may have and ask for."""
 
+    def __hash__(self) -> int:
+        # Thousands of connections are sorted by it twice a second, and these two tell nearly all apart.
+        return hash((self.session_id, self.api_key_id))
+
     def allows(self, scope: Scope) -> bool:
         """Whether the credential holds ``scope``."""
         return scope is Scope.PUBLIC or scope is Scope.SIGNED_IN or scope in self.scopes

@@ -82,6 +82,8 @@ def server_options(options: TransportOptions) -> dict[str, Any]:
         "ws_ping_interval": None,
         "ws_ping_timeout": None,
         "ws_per_message_deflate": False,
+        # Longer than load balancers keep an idle connection (60 s): who closes first loses the other's next request.
+        "timeout_keep_alive": 75,
     }
 
 

@@ -96,6 +96,9 @@ async def _let_go(connection: AsyncConnection, driver: Any) -> None:
     try:
         async with asyncio.timeout(_ROLLBACK_SECONDS):
             await driver.execute("ROLLBACK")
+    except Exception:
+        # What went wrong before is what the caller must hear, above all that it was cancelled.
+        await connection.invalidate()
     except BaseException:
         await connection.invalidate()
         raise

@@ -182,6 +182,15 @@ def connection(
     return computed(resolve, description, arguments, scope=scope, cost=2, shared=True)
 
 
+def own_without(scope: Scope) -> Callable[[Any, Call], dict[str, Any]]:
+    """Narrows a list to the caller's own rows, its count included, unless the caller holds ``scope``."""
+
+    def narrow(_: Any, call: Call) -> dict[str, Any]:
+        return {} if call.allows(scope) else {"user_id": call.who.member_id or NIL}
+
+    return narrow
+
+
 def _both(said: dict[str, Any], narrowed: dict[str, Any]) -> dict[str, Any]:
     # Who may only see their own and asks for another's gets nothing, not their own.
     differing = {name: NIL for name, value in narrowed.items() if said.get(name, value) != value}

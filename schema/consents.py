@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from strawberry import ID
 
@@ -12,11 +11,9 @@ import models
 from dataloaders.pages import Direction
 from dataloaders.users import consents
 from models import Scope
-from models.ids import NIL
 from resolvers import consents as use_cases
-from resolvers.call import Call
 from schema.commands import UserError, command, payload, user_errors
-from schema.common import Connection, Node, connection
+from schema.common import Connection, Node, connection, own_without
 from schema.declare import column, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
 from schema.users import User
@@ -98,11 +95,6 @@ class RevokeConsentPayload:
     user_errors: list[UserError] = user_errors()
 
 
-def _own(_: Any, call: Call) -> dict[str, Any]:
-    # Without the scope the list is one's own, its count included.
-    return {} if call.allows(Scope.USERS_READ) else {"user_id": call.who.member_id or NIL}
-
-
 @root_fields
 class ConsentQueries:
     """Root fields over consents."""
@@ -113,7 +105,7 @@ class ConsentQueries:
         filter=ConsentFilter,
         order=ConsentOrder,
         scope=Scope.SIGNED_IN,
-        narrow=_own,
+        narrow=own_without(Scope.USERS_READ),
     )
 
 

@@ -35,7 +35,7 @@ test-clients: ## Real Node clients and a browser against a real gateway; install
 
 test-faults: ## Processes killed, stopped and cut off, at full number
 	@$(PYTHON) deploy/setup.py dev
-	@exec $(TIED) $(PY) -m pytest -p tests.no_skips -m faults $(PYTEST_ARGS)
+	@exec $(TIED) $(PY) -m pytest -p tests.no_skips -m "faults or timed" $(PYTEST_ARGS)
 
 test-full: ## test, test-clients and test-faults, then what each issue shows, with its numbers
 	@$(PYTHON) deploy/setup.py dev

@@ -47,6 +47,6 @@ def configure(form: LogFormat, level: int = logging.INFO) -> None:
     root.setLevel(level)
     # Access lines would carry query strings; requests are counted instead.
     logging.getLogger("uvicorn.access").disabled = True
-    # A line for every socket and every migration context says nothing that the counters do not.
-    for name in ("uvicorn.error", "alembic.runtime.migration"):
+    # A line for every socket, migration context and request of our own says nothing that the counters do not.
+    for name in ("uvicorn.error", "alembic.runtime.migration", "httpx"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

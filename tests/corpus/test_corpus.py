@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.corpus.attacks import CORPUS, JSON, Attack
 from tests.corpus.bearers import forged
 from tests.corpus.conftest import ORDINARY, Target
+from tests.patience import DEADLINE
 from tests.report import record
 
 CPU_SECONDS = 0.150
@@ -88,21 +90,28 @@ async def test_every_forged_token_is_refused_in_the_same_words(target: Target) -
     record(4, "forged tokens are refused", len(tokens), f"at most {worst * 1000:.0f} ms of process time; allowed 150")
 
 
+class Wait(NamedTuple):
+    """What an ordinary answer took: on the clock, and of the process meanwhile."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 @asynccontextmanager
-async def ordinary_life(target: Target) -> AsyncIterator[list[float]]:
-    """Somebody who asks ordinary things all the while, and how long each answer took."""
-    seconds: list[float] = []
+async def ordinary_life(target: Target) -> AsyncIterator[list[Wait]]:
+    """Somebody who asks ordinary things all the while, and what each answer took."""
+    waits: list[Wait] = []
 
     async def live() -> None:
         while True:
-            started = time.monotonic()
+            started, spent = time.monotonic(), target.process.cpu_seconds()
             answer = await target.ask(ORDINARY)
             assert answer.json()["data"]["workspaces"]["totalCount"] == 7
-            seconds.append(time.monotonic() - started)
+            waits.append(Wait(time.monotonic() - started, target.process.cpu_seconds() - spent))
 
     living = asyncio.create_task(live(), name="ordinary life")
     try:
-        yield seconds
+        yield waits
     finally:
         living.cancel()
         (end,) = await asyncio.gather(living, return_exceptions=True)
@@ -116,13 +125,17 @@ async def test_ordinary_queries_go_on_beside_the_attacks(target: Target) -> None
         async with gate:
             return fault(one, await attack(target, one))
 
-    async with ordinary_life(target) as seconds, asyncio.timeout(60):
+    async with ordinary_life(target) as waits, asyncio.timeout(300):
         faults = await asyncio.gather(*(strike(one) for one in CORPUS * REPEATS))
     assert "\n".join(one for one in faults if one) == ""
-    assert len(seconds) > REPEATS
+    assert len(waits) > REPEATS
     # Four attacks at once, each of at most its allowance, may stand before an ordinary query.
-    assert max(seconds) <= 3 * 4 * CPU_SECONDS
-    figure = f"{len(seconds)} answered, the slowest in {max(seconds) * 1000:.0f} ms"
+    assert max(wait.cpu_seconds for wait in waits) <= 3 * 4 * CPU_SECONDS
+    slowest = max(waits)
+    figure = (
+        f"{len(waits)} answered, the slowest in {slowest.seconds * 1000:.0f} ms, "
+        f"{slowest.cpu_seconds * 1000:.0f} ms of process time"
+    )
     record(4, "ordinary queries go on beside the hostile ones", len(CORPUS) * REPEATS, figure)
 
 
@@ -158,7 +171,7 @@ async def test_a_socket_is_opened_for_no_foreign_page(target: Target, host: str 
         "sec-websocket-protocol: graphql-transport-ws",
     ]
     writer.write("\r\n".join([*lines, "", ""]).encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         assert b" 403 " in await reader.readline()
     writer.close()
     await writer.wait_closed()

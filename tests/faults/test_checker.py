@@ -14,9 +14,9 @@ from tests.faults.journal import Follower, Journal
 from tests.faults.stage import Stage
 from tests.faults.transports import websocket
 from tests.faults.writers import DatabaseWriter, Pace, marked, writing
+from tests.patience import DEADLINE
 
 AUDIENCE = Audience(frozenset({"workspaces:read"}), tiers=frozenset({1, 2}))
-SECONDS = 30.0
 ENOUGH = 12
 
 
@@ -42,14 +42,14 @@ async def truth(house: Stage) -> Truth:
     )
     follower.start()
     async with writing(DatabaseWriter(guest, Pace(100), "truth")):
-        await follower.until(lambda journal: len(journal.changes) > ENOUGH, SECONDS)
+        await follower.until(lambda journal: len(journal.changes) > ENOUGH, DEADLINE)
         await follower.stop()
         follower.start()
         await follower.until(
-            lambda journal: len(journal.connections) == 2 and len(journal.connections[1].items) > ENOUGH, SECONDS
+            lambda journal: len(journal.connections) == 2 and len(journal.connections[1].items) > ENOUGH, DEADLINE
         )
     last = await marked(guest)
-    await follower.until_seq(last, SECONDS)
+    await follower.until_seq(last, DEADLINE)
     await follower.stop()
     return Truth(follower.journal, await house.log(guest.tenant_id), last)
 

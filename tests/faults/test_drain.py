@@ -12,10 +12,10 @@ from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import Stage
 from tests.faults.transports import TRANSPORTS
 from tests.faults.writers import ApiWriter, DatabaseWriter, Pace, marked, writing
+from tests.patience import DEADLINE, promised
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
-SECONDS = 60.0
 END_SECONDS = 15.0
 TOLD = {"websocket": "1012", "sse": "UNAVAILABLE", "multipart": "UNAVAILABLE"}
 
@@ -33,23 +33,23 @@ async def test_a_gateway_told_to_end_hands_its_clients_on(stage: Stage, each: in
         for number in range(each)
     ]
     for one in followers:
-        await one.until(lambda journal: bool(journal.items), SECONDS)
+        await one.until(lambda journal: bool(journal.items), DEADLINE)
         one.go_on_at(staying.url)
     by_api = [ApiWriter(guest, [leaving.url, staying.url], Pace(5), f"api {number}") for number in range(writers // 2)]
     direct = [DatabaseWriter(guest, Pace(5), f"direct {number}") for number in range(writers // 2)]
     async with writing(*by_api, *direct):
         for one in followers:
-            await one.until(lambda journal: len(journal.changes) > 10, SECONDS)
+            await one.until(lambda journal: len(journal.changes) > 10, DEADLINE)
         status, seconds = await leaving.terminate()
     marker = await marked(guest)
     for one in followers:
-        await one.until_seq(marker, SECONDS)
+        await one.until_seq(marker, DEADLINE)
     await all_stopped(followers)
     log = await stage.log(guest.tenant_id)
     verdicts = [check(one.journal, log, ALL, marker) for one in followers]
     assert [fault for verdict in verdicts for fault in verdict.faults] == []
     assert [key for writer in by_api for key in writer.missing_from(log)] == []
-    assert (status, seconds < END_SECONDS) == (0, True)
+    assert (status, seconds < promised(END_SECONDS)) == (0, True)
     told = Counter((one.journal.name.split()[0], *one.journal.ends) for one in followers)
     assert told == dict.fromkeys(TOLD.items(), each)
     await leaving.ready()
@@ -62,10 +62,11 @@ async def test_a_gateway_told_to_end_hands_its_clients_on(stage: Stage, each: in
     )
 
 
+@pytest.mark.timed
 async def test_an_idle_gateway_ends_at_once(stage: Stage) -> None:
     gateway = stage.gateways[0]
     status, seconds = await gateway.terminate()
     assert status == 0
-    assert seconds < 3
-    async with asyncio.timeout(SECONDS):
+    assert seconds < promised(3)
+    async with asyncio.timeout(DEADLINE):
         await gateway.ready()

@@ -25,10 +25,10 @@ from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import Guest, Stage
 from tests.faults.transports import TRANSPORTS, Ended, Operation, opened
 from tests.faults.writers import ApiWriter, Pace, writing
+from tests.patience import DEADLINE
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
-SECONDS: Final = 30.0
 SUBSCRIBE: Final = """
 subscription Hostile($after: EventCursor, $filter: WorkspaceFilter) {
   workspaceStatus(after: $after, filter: $filter) {
@@ -76,7 +76,7 @@ RAW: Final = {
 
 async def _closed(client: ClientConnection) -> int:
     """The code that the socket is closed with; what comes before it is read and forgotten."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(DEADLINE):
         try:
             while True:
                 await client.recv()
@@ -90,12 +90,12 @@ async def _unharmed(stage: Stage, guest: Guest) -> AsyncIterator[None]:
     gateway = stage.gateways[0]
     followers = [Follower(name, [gateway.url], guest.key, one).start() for name, one in TRANSPORTS.items()]
     for one in followers:
-        await one.until(lambda journal: bool(journal.items), SECONDS)
+        await one.until(lambda journal: bool(journal.items), DEADLINE)
     async with writing(ApiWriter(guest, [gateway.url], Pace(20.0), seed="hostile")):
         yield
     head = await stage.head(guest.tenant_id)
     for one in followers:
-        await one.until_seq(head, SECONDS)
+        await one.until_seq(head, DEADLINE)
     await all_stopped(followers)
     log = await stage.log(guest.tenant_id)
     for one in followers:
@@ -123,7 +123,7 @@ async def test_a_thousand_subscriptions_on_one_socket_are_fifty_and_an_error_eac
         for number in range(1000):
             await client.send(_subscribe(str(number)), text=True)
         answered: dict[str, str] = {}
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(DEADLINE):
             while len(answered) < 1000:
                 message = orjson.loads(await client.recv())
                 if message["type"] == "error":
@@ -187,7 +187,7 @@ async def test_unknown_filters_are_one_error(stage: Stage, transport: str, varia
 
 async def _first(transport: str, url: str, key: str, variables: dict[str, Any]) -> dict[str, Any]:
     async with (
-        asyncio.timeout(SECONDS),
+        asyncio.timeout(DEADLINE),
         aclosing(TRANSPORTS[transport](url, key, Operation(SUBSCRIBE, variables))) as answers,
     ):
         async for answer in answers:

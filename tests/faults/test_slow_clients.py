@@ -17,10 +17,10 @@ from tests.faults.dawdlers import SilentClient, StuckClient
 from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import GatewayProcess, Guest, Stage
 from tests.faults.transports import TRANSPORTS, Operation
+from tests.patience import DEADLINE, promised
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
-SECONDS = 60.0
 STUCK_SECONDS = 15.0
 SILENT_SECONDS = 35.0
 END_SECONDS = 15.0
@@ -120,7 +120,7 @@ async def _reading(gateway: GatewayProcess, guest: Guest, transport: str, number
         for one in range(number)
     ]
     for one in followers:
-        await one.until(lambda journal: bool(journal.items), SECONDS)
+        await one.until(lambda journal: bool(journal.items), DEADLINE)
     return followers
 
 
@@ -128,7 +128,7 @@ async def _missed_nothing(stage: Stage, guest: Guest, followers: Sequence[Follow
     """How much they received, all of it at first hand."""
     log = await stage.log(guest.tenant_id)
     for one in followers:
-        await one.until_seq(log[-1].seq, SECONDS)
+        await one.until_seq(log[-1].seq, DEADLINE)
     await all_stopped(followers)
     verdicts = [check(one.journal, log, ALL, log[-1].seq) for one in followers]
     assert [fault for verdict in verdicts for fault in verdict.faults] == []
@@ -152,11 +152,11 @@ async def test_clients_that_stop_reading_are_cut_off_and_cost_little(
     memory = Memory(gateway)
     async with changing(guest):
         for one in followers:
-            await one.until(lambda journal: len(journal.changes) > 5, SECONDS)
+            await one.until(lambda journal: len(journal.changes) > 5, DEADLINE)
         async with memory.watched(), stuck_at(gateway, guest, transport, stuck) as clients:
-            lasted = await asyncio.gather(*(one.cut_after(2 * STUCK_SECONDS) for one in clients))
+            lasted = await asyncio.gather(*(one.cut_after(promised(2 * STUCK_SECONDS)) for one in clients))
     n = await _missed_nothing(stage, guest, followers)
-    assert max(lasted) < STUCK_SECONDS
+    assert max(lasted) < promised(STUCK_SECONDS)
     assert memory.growth < MOST_BYTES_EACH * stuck + OWN_BYTES
     record(
         3,
@@ -195,4 +195,4 @@ async def test_a_client_that_has_stopped_reading_does_not_keep_a_gateway_from_en
     async with changing(guest), stuck_at(gateway, guest, transport, 1):
         await asyncio.sleep(1.0)  # so much that its buffers are full
         status, seconds = await gateway.terminate()
-    assert (status, seconds < END_SECONDS) == (0, True)
+    assert (status, seconds < promised(END_SECONDS)) == (0, True)

@@ -18,10 +18,10 @@ from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import Guest, Stage
 from tests.faults.transports import NO_TLS, TRANSPORTS
 from tests.faults.writers import Churn, marked, writing
+from tests.patience import DEADLINE
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
-SECONDS = 60.0
 AT_ONCE = 16
 PLACES = 40
 SNAPSHOT = """
@@ -57,7 +57,7 @@ class Client:
         self.snapshot = {edge["node"]["id"]: edge["node"] for edge in answer["data"]["workspaces"]["edges"]}
         self.follower.resume_after(self.cursor)
         self.follower.start()
-        await self.follower.until(lambda journal: bool(journal.items), SECONDS)
+        await self.follower.until(lambda journal: bool(journal.items), DEADLINE)
 
     def faults(self, log: Sequence[Event], until_seq: int) -> list[str]:
         """What this client missed, had twice, or had too early."""
@@ -109,7 +109,7 @@ async def test_no_change_falls_between_a_snapshot_and_its_tail(
             await _all_arrive(clients, urls)
         marker = await marked(guest)
         for one in clients:
-            await one.follower.until_seq(marker, SECONDS)
+            await one.follower.until_seq(marker, DEADLINE)
     finally:
         await all_stopped([one.follower for one in clients])
     log = await stage.log(guest.tenant_id)
@@ -133,6 +133,9 @@ async def _all_arrive(clients: Sequence[Client], urls: Sequence[str]) -> None:
         async with places:
             await client.arrive(http, urls[number % len(urls)])
 
-    async with httpx.AsyncClient(timeout=SECONDS, trust_env=False, verify=NO_TLS) as http, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(timeout=DEADLINE, trust_env=False, verify=NO_TLS) as http,
+        asyncio.TaskGroup() as group,
+    ):
         for number, client in enumerate(clients):
             group.create_task(arrive(number, client, http), name="arrival")

@@ -17,10 +17,10 @@ from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import REPOSITORY, Guest, Stage
 from tests.faults.transports import NO_TLS, TRANSPORTS
 from tests.faults.writers import CREATE, mutate
+from tests.patience import DEADLINE, promised
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
-SECONDS = 20.0
 SWEPT_SECONDS = 1.5
 """The sweep's half second, a read, and a machine that does other things, too."""
 
@@ -41,7 +41,7 @@ async def followed(stage: Stage, guest: Guest) -> AsyncIterator[list[Follower]]:
     ]
     try:
         for one in followers:
-            await one.until(lambda journal: bool(journal.items), SECONDS)
+            await one.until(lambda journal: bool(journal.items), DEADLINE)
         yield followers
     finally:
         await all_stopped(followers)
@@ -51,12 +51,12 @@ async def followed(stage: Stage, guest: Guest) -> AsyncIterator[list[Follower]]:
 async def operator(guest: Guest) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who may change things."""
     async with httpx.AsyncClient(
-        headers={"authorization": f"Bearer {guest.key}"}, trust_env=False, verify=NO_TLS
+        headers={"authorization": f"Bearer {guest.key}"}, trust_env=False, verify=NO_TLS, timeout=DEADLINE
     ) as client:
         yield client
 
 
-async def all_see(followers: Sequence[Follower], seq: int, seconds: float = SECONDS) -> None:
+async def all_see(followers: Sequence[Follower], seq: int, seconds: float = DEADLINE) -> None:
     """Every follower has come to ``seq``."""
     for one in followers:
         await one.until_seq(seq, seconds)
@@ -107,7 +107,7 @@ async def test_what_a_process_committed_before_its_death_is_swept_up(stage: Stag
     for one in followers:
         assert check(one.journal, log, ALL, log[-1].seq).faults == ()
         lags += [item.received_at - committed_at[item.seq] for item in one.journal.changes]
-    assert max(lags) < SWEPT_SECONDS
+    assert max(lags) < promised(SWEPT_SECONDS)
     record(
         3,
         "Killed between COMMIT and PUBLISH: the sweep delivers",
@@ -129,7 +129,7 @@ async def _die(stage: Stage, guest: Guest, deaths: int) -> dict[int, float]:
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), SECONDS + 2 * deaths)
+    said, _ = await asyncio.wait_for(process.communicate(), DEADLINE + 2 * deaths)
     assert process.returncode == 0
     lines: list[Any] = [line.split() for line in said.decode().splitlines()]
     return {int(seq): float(at) for seq, at in lines}

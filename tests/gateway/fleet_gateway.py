@@ -24,9 +24,8 @@ from gateway.transports.server_protocols import server_options
 from models import Event, Role
 from models.scopes import INGEST_SCOPES
 from resolvers.call import Call, Services
+from tests.patience import DEADLINE
 from tests.world import call_of, make_tenant, principal
-
-DEADLINE = 20.0
 
 
 @dataclass(slots=True)

@@ -21,8 +21,7 @@ from gateway.transports.endpoint import GraphQLEndpoint
 from gateway.transports.options import TransportOptions
 from gateway.transports.server_protocols import server_options
 from tests.gateway.toy import ToyOperations
-
-DEADLINE = 5.0
+from tests.patience import DEADLINE
 
 
 class Peer:

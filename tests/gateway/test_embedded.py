@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey, binaries, privileges
 from tests.gateway.watching import ended
+from tests.patience import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +109,7 @@ async def test_a_kill_ends_a_busy_session_too(postgres: EmbeddedPostgres) -> Non
     await until_active(postgres, backend)
     postgres.kill()
     with pytest.raises((asyncpg.PostgresError, OSError)):
-        await asyncio.wait_for(busy, 10)
+        await asyncio.wait_for(busy, DEADLINE)
     assert await asyncio.to_thread(ended, [watch])
     postgres.restart()
 

@@ -18,12 +18,11 @@ from models.roles import APP, OWNER
 from subscriptions.cursor import read_epoch, renew_epoch
 from tests.gateway.demo_house import new_database
 from tests.gateway.test_worker import until
+from tests.patience import DEADLINE
 from tests.schema.conftest import Gateway
 from tests.schema.test_activity import envelope, tell, viewer
 from tests.schema.test_activity_stream import FEED
 from tests.world import AUDIT, Tenants, running
-
-DEADLINE = 20.0
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from gateway.embedded import EmbeddedValkey
 from models import Tenant
 from models.database import Database
 from tests.gateway.production_gateway import ROOT, Deployment
+from tests.patience import DEADLINE
 from tests.world import Tenants
-
-DEADLINE = 60.0
 
 
 async def signalbox(deployment: Deployment, data_dir: Path, *arguments: str) -> tuple[int, str, str]:

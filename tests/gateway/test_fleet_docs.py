@@ -17,9 +17,9 @@ from gateway.demo.seeding import TENANTS
 from gateway.embedded import EmbeddedValkey
 from models import Workspace, WorkspaceStatus
 from tests.gateway.fleet_gateway import newcomer, serving, settings_for
+from tests.patience import DEADLINE
 
 DOCS = Path(__file__).parents[2] / "docs" / "fleet.md"
-SECONDS = 30.0
 
 
 def _quick_start() -> str:
@@ -41,7 +41,7 @@ async def test_the_quick_start_brings_a_workspace_online(app_url: str, valkey: E
             env={"PATH": os.environ["PATH"], "DEMO": str(demo), "no_proxy": "*"},
             stdout=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(DEADLINE):
             said, _ = await process.communicate()
         [result] = json.loads(said)["results"]
         assert result["status"] == "ONLINE"

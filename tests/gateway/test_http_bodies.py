@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 import pytest
 
-from tests.gateway.served import DEADLINE, serving
+from tests.gateway.served import serving
 from tests.gateway.test_http import code_of
+from tests.patience import DEADLINE
 
 JSON = {"content-type": "application/json"}
 LIMIT = 256 * 1024

@@ -22,6 +22,7 @@ from models import WorkspaceStatus as Status
 from models.database import Database
 from models.ids import encode, uuid7
 from resolvers.call import Services
+from tests.patience import promised
 from tests.resolvers.fleets import BeatingFleet
 from tests.world import call_of, principal, running
 
@@ -295,4 +296,4 @@ async def test_two_hundred_agents_at_once_are_answered_within_a_batchs_time(agen
     began_at = loop.time()
     answers = await asyncio.gather(*(agent.results({"workspaceId": workspace(one)}) for one in workspaces))
     assert [answer[0]["status"] for answer in answers] == ["ONLINE"] * 200
-    assert loop.time() - began_at < 2
+    assert loop.time() - began_at < promised(2)

@@ -19,6 +19,7 @@ from models.ids import uuid7
 from resolvers.networks import network_of
 from resolvers.principal import Principal
 from subscriptions.bus import Bus
+from tests.patience import DEADLINE
 
 SMALL = Rates(tenant=100, user=60, key=80, stranger=20, secrets=5)
 FAR = "203.0.113.7"
@@ -184,7 +185,7 @@ async def test_processes_spend_from_one_bucket(valkey: EmbeddedValkey) -> None:
 
 async def test_what_others_spent_is_heard_of_without_asking(valkey: EmbeddedValkey) -> None:
     who = person()
-    async with processes(valkey.url, 2) as (one, other), asyncio.timeout(20):
+    async with processes(valkey.url, 2) as (one, other), asyncio.timeout(DEADLINE):
         assert spent(one, who) == 60
         other.spend(who, None, 1)
         while True:

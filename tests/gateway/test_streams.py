@@ -12,9 +12,10 @@ import orjson
 import pytest
 
 from models.errors import Forbidden
-from tests.gateway.served import DEADLINE, Served, serving
+from tests.gateway.served import Served, serving
 from tests.gateway.test_http import code_of
 from tests.gateway.toy import ToyOperations, person
+from tests.patience import DEADLINE
 
 EVENTS = "text/event-stream"
 MULTIPART = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0"

@@ -18,12 +18,12 @@ from gateway.embedded import EmbeddedValkey
 from models.database import Database
 from tests.corpus.conftest import signed_in
 from tests.gateway.production_gateway import Deployment, running_gateways
+from tests.patience import DEADLINE
 from tests.report import record
 
 PER_MINUTE = 40
 LOGINS = 5
 LOGIN = 'mutation { login(input: {tenantSlug: "none", email: "a@b.example", password: "wrong wrong"}) { accessToken } }'
-DEADLINE = 30.0
 
 
 @dataclass(frozen=True, slots=True)

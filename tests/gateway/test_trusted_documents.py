@@ -25,6 +25,7 @@ from models.database import Database
 from models.errors import BadRequest, Forbidden, RequestError
 from tests.corpus.conftest import signed_in
 from tests.gateway.production_gateway import Deployment, running_gateways
+from tests.patience import DEADLINE
 
 ALLOWED = "query Mine { viewer { scopes } }"
 OTHER = "{ viewer { roles } }"
@@ -146,7 +147,7 @@ async def gateway(deployment: Deployment, folder: Path, mode: str) -> AsyncItera
 async def over_socket(url: str, token: str, payload: dict[str, Any]) -> dict[str, Any]:
     """The first message that answers an operation."""
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(DEADLINE),
         connect(
             f"{url.replace('http', 'ws')}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")], proxy=None
         ) as socket,

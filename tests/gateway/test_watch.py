@@ -27,6 +27,7 @@ from models.ids import uuid7
 from models.users import email_key
 from resolvers.call import Call, Services
 from tests.gateway.fleet_gateway import serving, settings_for, until
+from tests.patience import DEADLINE
 from tests.schema.test_activity import envelope
 from tests.world import call_of, make_tenant, principal
 
@@ -168,7 +169,7 @@ async def test_the_other_streams_are_followed_as_well(served: Served, stream: st
 
 async def _ended(one: Follower) -> str:
     with pytest.raises(WatchError) as ended:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             await one.run()
     message = str(ended.value)
     assert "\n" not in message
@@ -192,7 +193,7 @@ async def test_a_key_that_is_revoked_ends_the_following(served: Served) -> None:
     async with running(following(served, key, terminal), terminal) as task:
         await served.services.accounts.revoke_api_key(served.admin, id=key_id)
         with pytest.raises(WatchError, match="for good"):
-            await asyncio.wait_for(task, 20)
+            await asyncio.wait_for(task, DEADLINE)
 
 
 async def signing(served: Served, role: Role, password: str = PASSWORD) -> tuple[User, PasswordCredentials]:

@@ -17,8 +17,9 @@ from models.errors import Unauthenticated, Unavailable
 from resolvers.principal import Principal
 from resolvers.tokens import TokenExpired
 from tests.conftest import counted
-from tests.gateway.served import DEADLINE, serving
+from tests.gateway.served import serving
 from tests.gateway.toy import ToyOperations, person
+from tests.patience import DEADLINE
 from tests.resolvers.people import House
 from tests.world import principal
 

@@ -10,8 +10,9 @@ from websockets.exceptions import InvalidStatus
 
 from models import TenantLimits
 from models.errors import Forbidden
-from tests.gateway.served import DEADLINE, serving
+from tests.gateway.served import serving
 from tests.gateway.toy import ToyOperations, person
+from tests.patience import DEADLINE
 
 
 async def test_a_subscription_sends_its_items_and_completes() -> None:

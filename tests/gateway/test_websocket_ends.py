@@ -10,8 +10,9 @@ import pytest
 
 from models.errors import Unavailable
 from resolvers.tokens import TokenExpired
-from tests.gateway.served import DEADLINE, Peer, serving
+from tests.gateway.served import Peer, serving
 from tests.gateway.toy import ToyOperations, person
+from tests.patience import DEADLINE
 
 
 async def test_without_an_init_the_socket_closes_with_4408() -> None:

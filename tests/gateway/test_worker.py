@@ -24,7 +24,8 @@ from models.ids import uuid7
 from resolvers.heartbeats import HeartbeatIntake
 from subscriptions.bus import Bus
 from subscriptions.keyspace import expired_keys
-from tests.resolvers.fleets import DEADLINE, BeatingFleet, lease, set_lease
+from tests.patience import DEADLINE, promised
+from tests.resolvers.fleets import BeatingFleet, lease, set_lease
 from tests.resolvers.people import Announced
 from tests.world import Tenants
 
@@ -243,11 +244,11 @@ async def test_stopping_ends_every_task_within_two_seconds_whatever_it_waits_for
     await fleet.make_overdue()
     async with fleet.holding(workspace_id), working(database) as worker:
         await until(lambda: worker.leadership.is_leader)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(promised(2)):
             await worker.stop()
         assert worker_tasks() == []
     assert not (await lease(database, LEADER_LEASE)).is_live
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(promised(1)):
         await worker.stop()
 
 

@@ -20,6 +20,7 @@ from models.errors import Unavailable
 from models.ids import uuid7
 from models.roles import APP
 from subscriptions.log import Envelope, append
+from tests.patience import DEADLINE
 from tests.world import AUDIT, Fleet, Tenants
 
 FORBIDDEN: Final = "42501"
@@ -261,7 +262,7 @@ async def test_no_cancellation_leaves_a_tenant_behind(small: Database, tenants: 
 async def test_a_full_pool_is_unavailable_and_nobody_waits_for_ever(small: Database, tenants: Tenants) -> None:
     async with small.session(tenants.mine) as session:
         await session.execute(text("SELECT 1"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(Unavailable):
                 async with small.session(tenants.mine) as second:
                     await second.execute(text("SELECT 1"))

@@ -11,8 +11,7 @@ import pytest
 from models.errors import Unavailable
 from models.ids import uuid7
 from models.turns import Turns
-
-DEADLINE = 5.0
+from tests.patience import DEADLINE
 
 
 async def test_one_more_than_the_places_waits_and_is_told_so_in_time() -> None:

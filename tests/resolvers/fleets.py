@@ -17,8 +17,6 @@ from models.ids import uuid7
 from resolvers.intake_lease import INTAKE_LEASE
 from tests.world import make_tenant
 
-DEADLINE = 10.0
-
 
 @dataclass(slots=True)
 class BeatingFleet:

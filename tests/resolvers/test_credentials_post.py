@@ -12,6 +12,7 @@ from sqlalchemy import select
 from models import MailKind, OutgoingMail, Tenant, User
 from resolvers.post import Letter, Postponed, Undeliverable, ask_for_mail
 from resolvers.recovery import reset_password
+from tests.patience import DEADLINE
 from tests.resolvers.people import House
 
 MINUTE = timedelta(minutes=1)
@@ -84,7 +85,7 @@ async def test_a_worker_that_died_under_way_is_followed_by_another(house: House,
 
     await ask(house, ada)
     dying = asyncio.create_task(house.post(hang).deliver_due(), name="dying worker")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await hangs.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)

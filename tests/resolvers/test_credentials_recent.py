@@ -10,6 +10,7 @@ import pytest
 
 from models.ids import uuid7
 from resolvers.recent import RecentRows
+from tests.patience import DEADLINE
 from tests.resolvers.people import Clock
 
 TENANT, OTHER = uuid7(), uuid7()
@@ -28,7 +29,7 @@ class Shelf:
     async def read(self, tenant_id: UUID, ids: Sequence[UUID]) -> dict[UUID, str]:
         self.reads.append((tenant_id, list(ids)))
         found = {one: self.rows[one] for one in ids if one in self.rows}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await self.open.wait()
         if self.error is not None:
             raise self.error

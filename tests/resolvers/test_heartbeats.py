@@ -16,6 +16,7 @@ from models.ids import NIL, uuid7
 from resolvers import heartbeats
 from resolvers.heartbeats import Beat, BeatAnswer, HeartbeatIntake
 from subscriptions.bus import Bus
+from tests.patience import promised
 from tests.resolvers.fleets import BeatingFleet, counted_statements
 from tests.resolvers.people import Announced
 
@@ -242,7 +243,7 @@ async def test_what_waits_at_the_stop_is_stored_and_what_comes_after_is_unavaila
     intake.start()
     waiting = asyncio.create_task(intake.report(fleet.beat(workspace_id)))
     await asyncio.sleep(0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(promised(2)):
         await intake.stop()
     assert (await waiting).status is Status.ONLINE
     assert await fleet.kinds() == ["workspace.came_online"]

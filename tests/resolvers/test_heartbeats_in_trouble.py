@@ -22,7 +22,8 @@ from resolvers.heartbeats import BeatAnswer, HeartbeatIntake
 from subscriptions.bus import Bus
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.memory_backend import MemoryBackend, MemoryBroker
-from tests.resolvers.fleets import DEADLINE, BeatingFleet, lease, set_lease
+from tests.patience import DEADLINE, promised
+from tests.resolvers.fleets import BeatingFleet, lease, set_lease
 from tests.resolvers.people import Announced
 
 
@@ -79,7 +80,7 @@ async def test_beats_are_stored_and_answered_as_fast_without_a_broker(database: 
     (workspace_id,) = await fleet.add(Status.OFFLINE)
     async with gateway(database, broker) as (intake, _):
         broker.stop()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(promised(2)):
             assert (await intake.report(fleet.beat(workspace_id))).status is Status.ONLINE
         await until(lambda: intake.publisher.counters.failed_rounds > 0)
         broker.start()

@@ -12,7 +12,8 @@ from models import WorkspaceStatus as Status
 from models.database import Database
 from models.ids import uuid7
 from resolvers.liveness import Liveness
-from tests.resolvers.fleets import DEADLINE, BeatingFleet, counted_statements, set_lease
+from tests.patience import DEADLINE
+from tests.resolvers.fleets import BeatingFleet, counted_statements, set_lease
 from tests.resolvers.people import Announced
 
 HOUR = 3600.0

@@ -18,10 +18,10 @@ from models.database import Database
 from models.ids import uuid7
 from resolvers.principal import Principal
 from subscriptions.cursor import Cursor
+from tests.patience import DEADLINE
 from tests.schema.conftest import Gateway
 from tests.world import Tenants, principal, running
 
-DEADLINE = 10.0
 STATUS = """subscription($after: EventCursor, $filter: WorkspaceFilter) {
   workspaceStatus(after: $after, filter: $filter) {
     __typename

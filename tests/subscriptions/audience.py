@@ -21,9 +21,9 @@ from subscriptions.cursor import Cursor
 from subscriptions.fanout import Batch, Fanout, Question
 from subscriptions.log import Envelope
 from subscriptions.streams import Checkpoint, Delivery, Interest, Item, Ready
+from tests.patience import DEADLINE
 from tests.world import make_tenant
 
-DEADLINE = 10.0
 LOOK_SECONDS = 0.05
 
 

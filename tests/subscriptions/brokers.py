@@ -19,8 +19,8 @@ from subscriptions.backend import SupervisedBackend
 from subscriptions.bus import GAP, Bus, Gap, Message
 from subscriptions.memory_backend import MemoryBackend, MemoryBroker
 from subscriptions.redis_backend import RedisBackend
+from tests.patience import DEADLINE
 
-DEADLINE = 10.0
 # For tests that wait for a hang to be noticed; the real figures have a test of their own.
 IMPATIENT = {"canary_seconds": 0.1, "silence_seconds": 0.4}
 

@@ -8,6 +8,7 @@ import pytest
 from redis.crc import key_slot
 
 from subscriptions.bus import GAP, Bus
+from tests.patience import promised
 from tests.subscriptions.brokers import TcpValkey, following, free_port, hear_again, payloads, until
 
 OUR_SLOT = key_slot(b"{signalbox}:")
@@ -93,7 +94,7 @@ async def test_channels_that_move_to_another_node_are_followed_behind_a_gap(clus
 async def test_a_cluster_that_is_away_at_the_start_is_found_later(cluster: Cluster) -> None:
     cluster.close()
     bus = Bus.from_url(cluster.url)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(promised(5)):
         await bus.start()
     assert not bus.healthy
     assert not await bus.publish("signalbox:events:1", b"lost")

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from subscriptions.bus import GAP, Bus, Gap, Message
+from tests.patience import DEADLINE
 from tests.report import record
-from tests.subscriptions.brokers import DEADLINE, IMPATIENT, Buses, Valkey, following, until
+from tests.subscriptions.brokers import IMPATIENT, Buses, Valkey, following, until
 
 LAST = b"last"
 

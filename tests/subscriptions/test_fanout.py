@@ -13,7 +13,8 @@ from models import Event
 from models.database import Database
 from models.errors import LimitExceeded
 from resolvers.call import Services
-from tests.subscriptions.audience import DEADLINE, Answers, Audience, Reader, ended, gathered
+from tests.patience import DEADLINE
+from tests.subscriptions.audience import Answers, Audience, Reader, ended, gathered
 from tests.world import running
 
 

@@ -10,7 +10,8 @@ import pytest
 from subscriptions.bus import GAP, Bus, Gap
 from subscriptions.keyspace import expired_keys
 from subscriptions.redis_backend import RedisBackend
-from tests.subscriptions.brokers import DEADLINE, Broker, Buses, TcpValkey, Valkey
+from tests.patience import DEADLINE
+from tests.subscriptions.brokers import Broker, Buses, TcpValkey, Valkey
 
 
 class Hints:

@@ -15,6 +15,7 @@ from models.errors import Unavailable
 from models.ids import uuid7
 from subscriptions.log import Envelope, append
 from tests.conftest import counted
+from tests.patience import DEADLINE
 from tests.world import Fleet, Tenants
 
 
@@ -126,7 +127,7 @@ async def test_numbers_become_visible_in_their_order_however_writers_interleave(
             await session.commit()
 
     writing = asyncio.create_task(first(), name="first writer")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await numbered.wait()
         second = asyncio.create_task(commit(database, tenants.mine, envelope(kind="second.made")), name="second")
         async with database.session(tenants.mine) as session:

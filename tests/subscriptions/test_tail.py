@@ -21,11 +21,11 @@ from subscriptions.channels import encode_wakeup, events_channel
 from subscriptions.memory_backend import MemoryBackend, MemoryBroker
 from subscriptions.tail import BATCH, Tail, Tails
 from tests.conftest import counted
+from tests.patience import DEADLINE
 from tests.subscriptions.brokers import until
 from tests.subscriptions.test_log import commit, envelope
 from tests.world import Tenants
 
-DEADLINE = 10.0
 NEVER = 3600.0
 
 

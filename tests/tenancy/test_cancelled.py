@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.patience import DEADLINE
 from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.tenancy.neighbours import Neighbour, move_in, serving
@@ -21,7 +22,6 @@ REQUESTS: Final = 10_000
 AT_ONCE: Final = 4
 PATIENT: Final = 0.1
 """The part of the requests that is seen through, to be looked at."""
-WHOLE_SECONDS: Final = 20.0
 IMPATIENT_SECONDS: Final = 0.012
 SHOW: Final = "cancelled requests alternating tenants on a pool of two connections: no crossing, none left open"
 READ: Final = """{ tenant { id name } workspaces { totalCount nodes { id name agents { id name } } }
@@ -43,7 +43,7 @@ class Crossing:
     async def request(self, number: int) -> None:
         """One request of the tenant whose turn it is, most often given up after a few milliseconds."""
         mine, theirs = self._neighbours if number % 2 else self._neighbours[::-1]
-        patience = WHOLE_SECONDS if self._dice.random() < PATIENT else self._dice.random() * IMPATIENT_SECONDS
+        patience = DEADLINE if self._dice.random() < PATIENT else self._dice.random() * IMPATIENT_SECONDS
         asking = asyncio.create_task(self._ask(number, mine), name=f"request {number}")
         done, _ = await asyncio.wait({asking}, timeout=patience)
         if not done:
@@ -82,7 +82,7 @@ async def test_a_request_that_is_given_up_leaves_its_tenant_in_no_connection(
             await asyncio.gather(*(crossing.request(number + one) for one in range(AT_ONCE)))
             number += AT_ONCE
         pool: Any = gateway.services.database.app.pool
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             # Loaders finish what they began, whoever gave up waiting for it.
             while pool.checkedout():  # noqa: ASYNC110 - a pool tells nobody
                 await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from models.ids import encode, parse, uuid7
 from models.scopes import ROLE_SCOPES
 from resolvers.principal import Principal
 from schema.declare import Nodes
+from tests.patience import DEADLINE
 from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.schema.test_activity import envelope, tell
@@ -193,13 +194,13 @@ async def test_through_entity_and_the_union_of_actors_the_table_holds_in_lists_a
     readers = [role for role in Role if holds(role, Scope.ACTIVITY_READ)]
     for role in readers:
         streams[role] = await gateway.watch(somebody(acme, role), document)
-        ready = await asyncio.wait_for(anext(streams[role]), 20)
+        ready = await asyncio.wait_for(anext(streams[role]), DEADLINE)
         assert ready["data"]["activityFeed"]["__typename"] == "StreamReady"
     await _told(gateway, acme)
     for role in readers:
         streamed: list[dict[str, Any]] = []
         while len(streamed) < len(Nodes.by_prefix):
-            item = (await asyncio.wait_for(anext(streams[role]), 20))["data"]["activityFeed"]
+            item = (await asyncio.wait_for(anext(streams[role]), DEADLINE))["data"]["activityFeed"]
             if item["__typename"] == "ActivityItem":
                 streamed.append(item["event"])
         await streams[role].aclose()

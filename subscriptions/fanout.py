@@ -32,10 +32,12 @@ Result = TypeVar("Result")
 class Batch:
     """Payloads that leave together. Transports keep their framing of it in ``framed``, once for all members."""
 
-    __slots__ = ("framed", "payloads")
+    __slots__ = ("framed", "payloads", "size")
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
+        """None only for a member that has had all of them; it is handed nothing."""
         self.payloads = payloads
+        self.size = sum(map(len, payloads))
         self.framed: dict[Hashable, object] = {}
 
 
@@ -67,6 +69,8 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class _Member:
+    """A subscriber in a group. While it is in step its place is the group's; its own is written when it leaves."""
+
     sink: Sink
     seq: int
     previous: str
@@ -137,7 +141,9 @@ class _Group:
         self._fanout = fanout
         self._checkpoint_seconds = checkpoint_seconds
         self.payloads = Payloads(question.render, chained=question.chained)
-        self._members: set[_Member] = set()
+        # In step: what each is handed on with. Nothing is read or written of a member that goes with the group.
+        self._in_step: dict[_Member, Callable[[Batch], bool]] = {}
+        self._apart: set[_Member] = set()
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -149,7 +155,10 @@ class _Group:
             self._task.add_done_callback(self._on_end)
         if member.seq < self.seq:
             return False
-        self._members.add(member)
+        if (member.seq, member.previous) == (self.seq, self.previous):
+            self._in_step[member] = member.sink.deliver
+        else:
+            self._apart.add(member)
         return True
 
     def place(self, head: int) -> int:
@@ -157,9 +166,9 @@ class _Group:
         return head if self._task is None else self.seq
 
     def leave(self, member: _Member) -> None:
-        """The member goes; with the last one the group's task ends."""
-        self._members.discard(member)
-        if not self._members and self._task is not None:
+        """The member goes, with its place; with the last one the group's task ends."""
+        self._let_go(member)
+        if self._is_empty and self._task is not None:
             task, self._task = self._task, None
             task.remove_done_callback(self._on_end)
             task.cancel()
@@ -191,7 +200,7 @@ class _Group:
                         return
                     if await _patiently(self._answer, events):
                         silent_until = now() + self._checkpoint_seconds
-                    if not self._members:
+                    if self._is_empty:
                         self._disband()
                         return
 
@@ -203,34 +212,44 @@ class _Group:
         if deliveries:
             batch = Batch(await self.payloads.of(deliveries))
             own = await self._own_batches(deliveries, batch)
-            is_large = sum(map(len, batch.payloads)) > LARGEST_BATCH
-            for member in list(self._members):
-                if member.seq >= last:
-                    continue
-                mine = batch if self._is_in_step(member) else own.get((member.seq, member.previous))
-                if mine is None:
-                    # It joined while its own first item would have been rendered: it does that itself.
-                    self._dismiss(member)
-                    continue
-                if is_large or not member.sink.deliver(mine):
-                    # It owns its place and nothing else: nothing queues for it while it catches up.
-                    self._dismiss(member)
-                    continue
-                self._fanout.delivered += len(mine.payloads)
-                member.seq = last
-                if mine.payloads:
-                    member.previous = deliveries[-1].cursor
+            # A batch that is too large for one write is for each to fetch, as it makes room.
+            late = list(self._in_step) if batch.size > LARGEST_BATCH else self._hand_all(batch)
+            for member in late:
+                # It owns its place and nothing else: nothing queues for it while it catches up.
+                self._dismiss(member)
+            arrived = [one for one in list(self._apart) if one.seq < last and self._hand_own(one, last, batch, own)]
             self.previous = deliveries[-1].cursor
+            self._in_step |= {member: member.sink.deliver for member in arrived}
         self.seq = last
         return bool(deliveries)
 
-    def _is_in_step(self, member: _Member) -> bool:
-        # Members move with the group; one that joined since stands elsewhere until its first item.
+    def _hand_all(self, batch: Batch) -> list[_Member]:
+        """Hand the batch to all that are in step; those without room for it."""
+        # This line is what fan-out costs: a thousand turns of it for every event.
+        late = [member for member, deliver in self._in_step.items() if not deliver(batch)]
+        self._fanout.delivered += len(batch.payloads) * (len(self._in_step) - len(late))
+        return late
+
+    def _hand_own(self, member: _Member, last: int, shared: Batch, own: dict[tuple[int, str], Batch]) -> bool:
+        """Whether a member that stood elsewhere is in step from this batch on."""
+        mine = shared if self._takes_shared(member) else own.get((member.seq, member.previous))
+        # Without one it joined while its own first item would have been rendered: it does that itself.
+        if mine is None or shared.size > LARGEST_BATCH or (mine.payloads and not member.sink.deliver(mine)):
+            self._dismiss(member)
+            return False
+        if not mine.payloads:
+            member.seq = last
+            return False
+        self._fanout.delivered += len(mine.payloads)
+        self._apart.discard(member)
+        return True
+
+    def _takes_shared(self, member: _Member) -> bool:
         return member.seq <= self.seq and (member.previous == self.previous or not self.question.chained)
 
     async def _own_batches(self, deliveries: list[Delivery], shared: Batch) -> dict[tuple[int, str], Batch]:
-        """Batches of members that are not in step: their first item is theirs, the rest is everybody's."""
-        starts = {(one.seq, one.previous) for one in self._members if not self._is_in_step(one)}
+        """Batches of members that stand elsewhere: their first item is theirs, the rest is everybody's."""
+        starts = {(one.seq, one.previous) for one in self._apart if not self._takes_shared(one)}
         own: dict[tuple[int, str], Batch] = {}
         for seq, previous in starts:
             skipped = sum(one.event.seq <= seq for one in deliveries)
@@ -246,34 +265,44 @@ class _Group:
     async def _checkpoint(self) -> None:
         cursor = Cursor(self.epoch, self.seq).encode()
         batch = Batch(await self.question.render([Checkpoint(cursor)]))
-        for member in list(self._members):
-            if member.seq > self.seq:
-                continue  # it is ahead; this cursor would send it back
-            # A reader without room misses a sign of life and nothing more, but its chain is no longer the group's.
-            if member.sink.deliver(batch):
-                member.previous = cursor
-            else:
-                self._dismiss(member)
+        # One that is ahead is left out: this cursor would send it back.
+        ahead = {one for one in self._apart if one.seq > self.seq}
+        late = [one for one in (*self._in_step, *(self._apart - ahead)) if not one.sink.deliver(batch)]
+        for member in late:
+            # It misses a sign of life and nothing more, but its chain is no longer the group's.
+            self._dismiss(member)
+        self._in_step |= {member: member.sink.deliver for member in self._apart - ahead}
+        self._apart = ahead
         self.previous = cursor
 
     def _disband(self) -> None:
         task, self._task = self._task, None
         if task is not None:
             task.remove_done_callback(self._on_end)
-        for member in list(self._members):
+        for member in (*self._in_step, *self._apart):
             self._dismiss(member)
 
+    @property
+    def _is_empty(self) -> bool:
+        return not self._in_step and not self._apart
+
+    def _let_go(self, member: _Member) -> None:
+        if self._in_step.pop(member, None) is not None:
+            member.seq, member.previous = self.seq, self.previous
+        elif member in self._apart:
+            self._apart.discard(member)
+            member.seq = max(member.seq, self.seq)
+
     def _dismiss(self, member: _Member) -> None:
-        self._members.discard(member)
-        member.seq = max(member.seq, self.seq)
+        self._let_go(member)
         if not member.left.done():
             member.left.set_result(None)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self._task = None
         error = None if task.cancelled() else task.exception()
-        for member in list(self._members):
-            self._members.discard(member)
+        for member in (*self._in_step, *self._apart):
+            self._let_go(member)
             if not member.left.done():
                 member.left.set_exception(error or Unavailable())
 

@@ -53,6 +53,7 @@ class Outbox:
         "_closed",
         "_direct",
         "_frames",
+        "_hand",
         "_is_lost",
         "_lost",
         "_name",
@@ -77,6 +78,7 @@ class Outbox:
         self._options = options
         self._name = name
         self._direct = direct
+        self._hand = None if direct is None else direct.write
         # Whether frames can be handed over at all.
         self.is_direct = direct is not None
         self._frames: list[bytes] = []
@@ -105,9 +107,9 @@ class Outbox:
 
     def hand_over(self, data: bytes) -> bool:
         """Passes whole frames to the transport; False, with nothing taken, unless it can take them now."""
-        if self._closed or self._direct is None or self._writer is not None:
+        if self._closed or self._hand is None or self._writer is not None:
             return False
-        return self._direct.write(data)
+        return self._hand(data)
 
     def take(self, frame: bytes) -> None:
         """Queues a message whatever its size; for batches, which the caller bounds by waiting for ``idle``."""

@@ -127,12 +127,14 @@ class Accounts:
         return self._sign(bearer.tenant_id, carried, standing)
 
     async def logout(self, call: Caller, *, refresh_token: str) -> None:
-        """End the token's session; again is no error. Raises INVALID_CREDENTIALS. Commits."""
+        """End the token's session, as its person; again is no error. Raises INVALID_CREDENTIALS. Commits."""
         bearer = _refresh_bearer(refresh_token)
         async with self._work(call, bearer.tenant_id) as work:
             session = await session_of(work, bearer)
             if session is None:
                 raise wrong("The refresh token is not valid.", "refreshToken")
+            # Known only now: whoever has the token of a session acts as its person, with credentials or without.
+            work.actor = (User.__typeid__, session.user_id)
             await end_session(work, session, "session.ended")
         self.forget(bearer.tenant_id)
 

@@ -13,6 +13,7 @@ from models.scopes import ROLE_SCOPES
 from resolvers.credentials import Accounts, Signed
 from resolvers.principal import Principal
 from resolvers.session_control import revoke_other_sessions, revoke_session, unlock_user
+from tests.resolvers.chains import Chain
 from tests.resolvers.people import PASSWORD, House, email_of
 
 
@@ -42,6 +43,21 @@ async def test_a_person_ends_a_session_of_their_own_and_nothing_else(
     assert await lives(house, accounts, here)
     event = (await house.events(acme.id))[-1]
     assert (event.kind, event.entity_id, event.payload["reason"]) == ("session.revoked", ended.id, "by_owner")
+
+
+async def test_the_log_says_who_signed_out_and_from_where_though_only_a_refresh_token_was_shown(
+    house: House, accounts: Accounts, acme: Tenant, ada: User
+) -> None:
+    signed = await house.signed_in(accounts, acme, ada)
+    await accounts.logout(house.call(address="203.0.113.9"), refresh_token=signed.refresh_token)
+    chain = Chain(house.database, acme.id)
+    entry = (await chain.rows())[-1]
+    assert (entry.action, entry.resource_id) == ("session.ended", signed.principal.session_id)
+    assert (entry.actor_type, entry.actor_id, entry.subject_id) == ("user", ada.id, ada.id)
+    assert (await chain.origin(entry))["address"] == "203.0.113.9"
+    event = (await house.events(acme.id))[-1]
+    assert (event.kind, event.actor_type, event.actor_id) == ("session.ended", "user", ada.id)
+    assert (await chain.verdict()).fault is None
 
 
 async def test_ending_it_again_changes_nothing(house: House, accounts: Accounts, acme: Tenant, ada: User) -> None:

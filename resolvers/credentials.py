@@ -174,6 +174,10 @@ class Accounts:
         """Forget the wrong passwords of a locked ``user`` row, inside the caller's unit of work; whether any were."""
         return await self._sign_in.unlock(work, user)
 
+    async def forget_failures(self, work: UnitOfWork, user: User) -> int:
+        """Delete the wrong passwords counted for ``user``'s address, inside the caller's unit of work; how many."""
+        return await self._sign_in.forget_failures(work, user)
+
     async def create_api_key(
         self,
         call: Caller,

@@ -1,8 +1,8 @@
 """This module is where a person is forgotten: what is theirs is deleted, what must stay no longer knows them.
 
-Security boundary: erasure is the one change that cannot be taken back. Rows that hang on the person are deleted, the
-account keeps its id and nothing else, and the key of their part of the audit log is destroyed; the log's chain, which
-is over what is sealed, stands.
+Security boundary: erasure is the one change that cannot be taken back. Rows that hang on the person, and those kept
+under their address, are deleted; the account keeps its id and nothing else; and the key of their part of the audit log
+is destroyed. The log's chain, which is over what is sealed, stands.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ async def erase_user(call: Call, *, id: UUID) -> User:
     async with call.work() as work:
         user = await _locked(call, work, id)
         deleted = await _delete_what_hangs_on(work, user.id)
+        # Kept under a hash of the address, which no foreign key leads to; so while there still is an address.
+        if failures := await call.services.accounts.forget_failures(work, user):
+            deleted["sign_in_failures"] = failures
         # Before anything is audited: what they were is sealed under a key that is gone, and so is not kept at all.
         await destroy_key(work.session, work.keys, user.id, work.now)
         _empty(user)

@@ -132,11 +132,15 @@ class SignIn:
 
     async def unlock(self, work: UnitOfWork, user: User) -> bool:
         """Forget every wrong password for ``user``, whose row is locked; whether there was anything to forget."""
-        forgotten = await forget_failures(work, self.attempt_of(user, None), everywhere=True)
+        forgotten = await self.forget_failures(work, user)
         if not forgotten and user.locked_until is None:
             return False
         user.locked_until, user.failed_login_attempts = None, 0
         return True
+
+    async def forget_failures(self, work: UnitOfWork, user: User) -> int:
+        """Delete what was counted of wrong passwords for the address that ``user`` has; how many there were."""
+        return await forget_failures(work, self.attempt_of(user, None), everywhere=True)
 
     @asynccontextmanager
     async def evenly(self, *, always: bool = False) -> AsyncIterator[None]:

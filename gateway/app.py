@@ -126,7 +126,8 @@ def create_app(settings: Settings) -> GatewayApp:
             yield
 
     async def heartbeats(request: Request) -> Response:
-        return await heartbeats_endpoint(request.app.state.services, request.app.state.rate_limits)(request)
+        state = request.app.state
+        return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
 
     return GatewayApp(
         endpoint,

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.beat_json import read_beat, show_outcome
+from gateway.transports.allow_lists import refuse_strangers
 from gateway.transports.bodies import read_body, require_json
 from gateway.transports.errors import HttpRefusal, error_entry, errors_of, status_of
+from gateway.transports.options import TransportOptions
 from gateway.transports.request_ids import HEADER, request_id_from
 from models import Scope
 from models.errors import Refusal, RequestError, Throttled, Unauthenticated, Unavailable
@@ -23,6 +25,7 @@ MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 MAX_BEATS: Final = 10_000
 _BODY_SECONDS: Final = 15.0
 _AUTHENTICATE_SECONDS: Final = 5.0
+_ANYWHERE: Final = TransportOptions()
 _READ_AT_ONCE: Final = 250  # then the loop gets its turn: a large array must not hold up everyone's beats
 
 
@@ -61,18 +64,19 @@ class LimitsRates(Protocol):
 
 
 def heartbeats_endpoint(
-    services: TakesBeats, rates: LimitsRates | None = None
+    services: TakesBeats, rates: LimitsRates | None = None, options: TransportOptions = _ANYWHERE
 ) -> Callable[[Request], Awaitable[Response]]:
     """The handler of POST /ingest/heartbeats: one beat or an array of at most 10,000, each answered in order.
 
     ``{"results": [{"workspaceId", "status", "leaseEpoch"} | {"workspaceId", "error": {"code", "message", "field"}}]}``
-    with 200, however many of them failed. 401, 403, 400, 413, 415, 429 and 503 carry ``errors`` as GraphQL does. Beats
-    reach the caller's own tenant only, whatever ids they name.
+    with 200, however many of them failed. 400, 401, 403, 413, 415, 421, 429 and 503 carry ``errors`` as GraphQL
+    does. Beats reach the caller's own tenant only, whatever ids they name. Of ``options`` hosts and origins count.
     """
 
     async def handle(request: Request) -> Response:
         request_id = request_id_from(request.headers.get(HEADER))
         try:
+            refuse_strangers(request.headers, options)
             principal = await _caller(services, request)
             if rates is not None:
                 rates.check(principal, None)

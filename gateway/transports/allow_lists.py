@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from starlette.datastructures import Headers
+
+from gateway.transports.errors import HttpRefusal
+from gateway.transports.options import TransportOptions
+
 ANY = "*"
 
 
@@ -34,6 +39,15 @@ def is_welcome(origin: str | None, host: str | None, origins: frozenset[str], ho
         return True
     own = (origin or "").partition("://")[2].lower()
     return ANY not in hosts and host_allowed(host, hosts) and own == (host or "").lower()
+
+
+def refuse_strangers(headers: Headers, options: TransportOptions) -> None:
+    """What every HTTP endpoint asks first. Raises HttpRefusal: 421 for another host, 403 for another origin."""
+    host, origin = headers.get("host"), headers.get("origin")
+    if not host_allowed(host, options.allowed_hosts):
+        raise HttpRefusal(421, "This host is not served here.")
+    if origin and not is_welcome(origin, host, options.allowed_origins, options.allowed_hosts):
+        raise HttpRefusal(403, "This origin is not allowed; see SIGNALBOX_ALLOWED_ORIGINS.", code="FORBIDDEN")
 
 
 def _without_port(host: str) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.transports.allow_lists import host_allowed, is_welcome
+from gateway.transports.allow_lists import refuse_strangers
 from gateway.transports.bodies import read_body, require_json
 from gateway.transports.errors import STATUS_BY_CODE, HttpRefusal, encode, error_entry, errors_of, status_of
 from gateway.transports.framing import FRAMING
@@ -65,11 +65,7 @@ class HttpEndpoint:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request, accepts: Acceptable, request_id: str) -> ASGIApp:
-        options, host, origin = self._options, request.headers.get("host"), request.headers.get("origin")
-        if not host_allowed(host, options.allowed_hosts):
-            raise HttpRefusal(421, "This host is not served here.")
-        if origin and not is_welcome(origin, host, options.allowed_origins, options.allowed_hosts):
-            raise HttpRefusal(403, "This origin is not allowed; see SIGNALBOX_ALLOWED_ORIGINS.", code="FORBIDDEN")
+        refuse_strangers(request.headers, self._options)
         if self._page is not None and _navigates(request):
             return self._page
         operation = replace(

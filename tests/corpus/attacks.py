@@ -238,13 +238,18 @@ def foreign() -> Iterator[Attack]:
         path="/graphql?query=mutation%7B__typename%7D",
         headers={},
     )
-    good = b'{"query":"{ __typename }"}'
+    yield from _strangers("", "/graphql", b'{"query":"{ __typename }"}')
+    yield from _strangers("beats, ", "/ingest/heartbeats", b"[]")
+
+
+def _strangers(what: str, path: str, good: bytes) -> Iterator[Attack]:
+    """A good request of another page, or to another host."""
     for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://localhost:1"):
-        yield Attack(f"origin {origin}", good, "FORBIDDEN", headers={**JSON, "origin": origin})
+        yield Attack(f"{what}origin {origin}", good, "FORBIDDEN", path=path, headers={**JSON, "origin": origin})
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[::1].evil.example"):
-        yield Attack(f"host {host}", good, "BAD_REQUEST", headers={**JSON, "host": host})
+        yield Attack(f"{what}host {host}", good, "BAD_REQUEST", path=path, headers={**JSON, "host": host})
     rebound = {**JSON, "host": "evil.example:80", "origin": "http://evil.example:80"}
-    yield Attack("a name that was rebound", good, "BAD_REQUEST", headers=rebound)
+    yield Attack(f"{what}a name that was rebound", good, "BAD_REQUEST", path=path, headers=rebound)
 
 
 def signed_out() -> Iterator[Attack]:

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from gateway.ingest import heartbeats_endpoint
+from gateway.transports.options import TransportOptions
 from models import Scope, User, UserStatus
 from models import WorkspaceStatus as Status
 from models.database import Database
@@ -233,6 +234,38 @@ async def test_without_good_credentials_nothing_is_read(http: httpx.AsyncClient,
     assert await refused(agent, b"not even JSON") == (401, "UNAUTHENTICATED")
     response = await agent.post({})
     assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({"host": "gateway.example"}, None),
+        ({"host": "gateway.example", "origin": "https://app.example"}, None),
+        ({"host": "gateway.example", "origin": "http://gateway.example"}, None),
+        ({"host": "evil.example"}, (421, "BAD_REQUEST")),
+        ({"host": "evil.example", "origin": "http://evil.example"}, (421, "BAD_REQUEST")),
+        ({"host": "gateway.example", "origin": "https://evil.example"}, (403, "FORBIDDEN")),
+        ({"host": "gateway.example", "origin": "null"}, (403, "FORBIDDEN")),
+    ],
+    ids=["an agent", "a listed page", "the host's own page", "another host", "rebound", "another page", "a sandbox"],
+)
+async def test_beats_are_taken_from_where_queries_are(
+    services: Services, fleet: BeatingFleet, headers: dict[str, str], answer: tuple[int, str] | None
+) -> None:
+    (one,) = await fleet.add(Status.OFFLINE)
+    options = TransportOptions(
+        allowed_hosts=frozenset({"gateway.example"}), allowed_origins=frozenset({"https://app.example"})
+    )
+    app = Starlette(routes=[Route(URL, heartbeats_endpoint(services, options=options), methods=["POST"])])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.test") as http:
+        agent, beat = Agent(http, await key(services, fleet.tenant_id)), {"workspaceId": workspace(one)}
+        if answer is None:
+            assert (await agent.post(beat, **headers)).status_code == 200
+        else:
+            assert await refused(agent, beat, **headers) == answer
+            # Turned away before anything is looked at, credentials included.
+            assert await refused(Agent(http, None), beat, **headers) == answer
+    assert ((await fleet.row(one)).last_heartbeat_at is not None) == (answer is None)
 
 
 async def test_a_key_without_the_scope_is_forbidden(

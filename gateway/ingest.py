@@ -16,6 +16,7 @@ from gateway.transports.bodies import read_body, require_json
 from gateway.transports.errors import HttpRefusal, error_entry, errors_of, status_of
 from gateway.transports.options import TransportOptions
 from gateway.transports.request_ids import HEADER, request_id_from
+from gateway.transports.retry_headers import retry_headers
 from models import Scope
 from models.errors import Refusal, RequestError, Throttled, Unauthenticated, Unavailable
 from resolvers.heartbeats import Beat, HeartbeatIntake, Outcome
@@ -138,7 +139,7 @@ async def _report(intake: HeartbeatIntake, principal: Principal, said: list[Any]
 
 def _headers_of(failure: Exception) -> dict[str, str]:
     if isinstance(failure, Unavailable | Throttled):
-        return {"retry-after": str(failure.extensions.get("retryAfterSeconds", 1))}
+        return retry_headers({"retryAfterSeconds": 1} | failure.extensions)
     if isinstance(failure, RequestError) and status_of([error_entry(failure.code, "", "")]) == 401:
         return {"www-authenticate": "Bearer"}
     return {}

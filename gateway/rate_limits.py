@@ -36,6 +36,7 @@ _MUCH: Final = 1 / 64
 _MOST_KEPT: Final = 50_000
 _MOST_AT_ONCE: Final = 500
 _IDLE_SECONDS: Final = 120.0
+_WINDOW_SECONDS: Final = 60
 
 _SETTLE: Final = b"""
 local time = redis.call('TIME')
@@ -76,9 +77,13 @@ class RunsScripts(Protocol):
 
 @dataclass(slots=True)
 class _Bucket:
-    """One caller's requests: how many are left as far as is known here, and how many are not settled yet."""
+    """One caller's requests: how many are left as far as is known here, and how many are not settled yet.
+
+    ``policy`` is the limit's name in docs/limits.md.
+    """
 
     key: str
+    policy: str
     capacity: int
     level: float
     at: float
@@ -93,6 +98,12 @@ class _Bucket:
         """Seconds until so much is there; no weight waits for more than a full bucket."""
         missing = min(weight, self.capacity) - self.level
         return missing * 60 / self.capacity if missing > 0 else 0.0
+
+    def refusal(self, seconds: int) -> Throttled:
+        """What is said to whoever has to wait so long."""
+        limit = {"policy": self.policy, "quota": self.capacity, "windowSeconds": _WINDOW_SECONDS}
+        left = max(0, math.floor(self.level))
+        return Throttled(retryAfterSeconds=seconds, retryable=True, rateLimit={**limit, "remaining": left})
 
     @property
     def is_urgent(self) -> bool:
@@ -135,13 +146,13 @@ class RateLimits:
     def spend(self, principal: Principal | None, address: str | None, cost: int, *, guarded: bool = False) -> None:
         """Take what an operation of ``cost`` points counts for. Raises THROTTLED, and then takes nothing."""
         if guarded:
-            self._take((self._bucket(("secrets", network_of(address)), self._rates.secrets),), 1)
+            self._take((self._bucket(("secrets", network_of(address)), "secrets", self._rates.secrets),), 1)
         weight = 1 if cost <= POINTS_A_REQUEST else -(-cost // POINTS_A_REQUEST)
         self._take(self._of(principal, address), weight)
 
     def _of(self, principal: Principal | None, address: str | None) -> tuple[_Bucket, ...]:
         if principal is None:
-            return (self._bucket(("stranger", network_of(address)), self._rates.stranger),)
+            return (self._bucket(("stranger", network_of(address)), "network", self._rates.stranger),)
         # A platform administrator spends what is the platform's, in whichever tenant.
         tenant_id = PLATFORM_TENANT_ID if principal.is_platform_admin else principal.tenant_id
         caller = (tenant_id, principal.user_id or principal.api_key_id)
@@ -150,20 +161,22 @@ class RateLimits:
         known = self._callers.get(caller)
         if known is not None and known[0].capacity == capacity:
             return known
-        found = [self._bucket(tenant_id, capacity)]
-        if caller[1] is not None:
-            found.append(self._bucket(caller, self._rates.user if principal.user_id else self._rates.key))
+        found = [self._bucket(tenant_id, "tenant", capacity)]
+        if principal.user_id is not None:
+            found.append(self._bucket(caller, "user", self._rates.user))
+        elif principal.api_key_id is not None:
+            found.append(self._bucket(caller, "key", self._rates.key))
         self._callers[caller] = made = tuple(found)
         return made
 
-    def _bucket(self, holder: object, capacity: int) -> _Bucket:
+    def _bucket(self, holder: object, policy: str, capacity: int) -> _Bucket:
         bucket = self._buckets.get(holder)
         if bucket is None:
             if len(self._buckets) >= _MOST_KEPT:
                 # The oldest: whoever still uses theirs gets what Redis says is left of it.
                 self._forget(list(islice(self._buckets, _MOST_KEPT // 10)))
             digest = blake2b(repr(holder).encode(), digest_size=12).hexdigest()
-            bucket = _Bucket(f"signalbox:rate:{digest}", capacity, float(capacity), self._timer())
+            bucket = _Bucket(f"signalbox:rate:{digest}", policy, capacity, float(capacity), self._timer())
             self._buckets[holder] = bucket
         elif bucket.capacity != capacity:
             bucket.level = min(bucket.level * capacity / bucket.capacity, capacity)
@@ -172,14 +185,16 @@ class RateLimits:
 
     def _take(self, buckets: tuple[_Bucket, ...], weight: int) -> None:
         wait = 0.0
+        emptiest: _Bucket | None = None
         for bucket in buckets:
             # What is enough without what has come in since need not be worked out.
             if bucket.level < (weight or 1):
                 bucket.refill(self._timer())
-                wait = max(wait, bucket.wait_for(weight or 1))
-        if wait > 0:
+                if (seconds := bucket.wait_for(weight or 1)) > wait:
+                    wait, emptiest = seconds, bucket
+        if emptiest is not None:
             THROTTLED.inc()
-            raise Throttled(retryAfterSeconds=math.ceil(wait), retryable=True)
+            raise emptiest.refusal(math.ceil(wait))
         if not weight:
             return
         for bucket in buckets:

@@ -48,6 +48,6 @@ class GraphQLEndpoint:
             allow_origins=sorted(self._options.allowed_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", HEADER, "x-signalbox-tenant"],
-            expose_headers=[HEADER, "retry-after"],
+            expose_headers=[HEADER, "retry-after", "ratelimit", "ratelimit-policy"],
             max_age=7200,
         )

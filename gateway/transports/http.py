@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -22,6 +21,7 @@ from gateway.transports.operations import OperationRequest, Operations, Outcome
 from gateway.transports.options import TransportOptions
 from gateway.transports.parameters import decode_json, operation_request, operation_request_from_url
 from gateway.transports.request_ids import HEADER, request_id_from
+from gateway.transports.retry_headers import retry_headers
 from gateway.transports.seats import Seats
 from gateway.transports.stream_response import StreamResponse
 from models.errors import LimitExceeded, Unauthenticated, Unavailable
@@ -178,15 +178,9 @@ def _json(status: int, payload: dict[str, Any], form: Form, request_id: str) -> 
     response = _response(status, encode(payload), f"{form.value}; charset=utf-8", request_id)
     if status == STATUS_BY_CODE["UNAUTHENTICATED"]:
         response.headers["www-authenticate"] = "Bearer"
-    retry_after = _retry_after(payload) if status in (429, 503) else None
-    if retry_after is not None:
-        response.headers["retry-after"] = str(retry_after)
+    if status in (429, 503):
+        response.headers.update(retry_headers(payload["errors"][0].get("extensions", {})))
     return response
-
-
-def _retry_after(payload: dict[str, Any]) -> int | None:
-    seconds = payload["errors"][0].get("extensions", {}).get("retryAfterSeconds")
-    return math.ceil(seconds) if isinstance(seconds, int | float) else None
 
 
 def _response(status: int, body: bytes, content_type: str, request_id: str) -> Response:

@@ -100,6 +100,32 @@ async def test_a_refused_request_has_the_status_of_its_code(
         assert response.headers.get("retry-after") == ("2" if status == 429 else None)
 
 
+async def test_a_rate_that_ran_out_is_told_in_the_headers_of_the_draft() -> None:
+    """draft-ietf-httpapi-ratelimit-headers-10: lists of policies by name; q and r count, w and t are seconds."""
+    operations = ToyOperations()
+    limit = {"policy": "user", "quota": 60, "windowSeconds": 60, "remaining": 4}
+    operations.failure = Throttled(retryAfterSeconds=6, rateLimit=limit)
+    origin = "https://app.example"
+    async with serving(operations, allowed_origins=frozenset({origin})) as served:
+        response = await served.query("{ hello }", origin=origin)
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "6"
+    assert response.headers["ratelimit-policy"] == '"user";q=60;w=60'
+    assert response.headers["ratelimit"] == '"user";r=4;t=6'
+    readable = response.headers["access-control-expose-headers"]
+    assert {"retry-after", "ratelimit", "ratelimit-policy"} <= set(readable.split(", "))
+
+
+async def test_nothing_is_said_of_rates_where_none_ran_out() -> None:
+    operations = ToyOperations()
+    async with serving(operations) as served:
+        answers = [await served.query("{ hello }")]
+        operations.failure = Throttled("Too many people are signing in.", retryAfterSeconds=2)
+        answers.append(await served.query("{ hello }"))
+    assert [answer.headers.get("retry-after") for answer in answers] == [None, "2"]
+    assert not {"ratelimit", "ratelimit-policy"} & {name for answer in answers for name in answer.headers}
+
+
 async def test_the_callers_request_id_comes_back_and_a_harmful_one_does_not() -> None:
     async with serving() as served:
         response = await served.query("{ nope }", x_request_id="trace-1.a:b")

@@ -21,8 +21,10 @@ from gateway.transports.options import TransportOptions
 from models import Scope, User, UserStatus
 from models import WorkspaceStatus as Status
 from models.database import Database
+from models.errors import Throttled
 from models.ids import encode, uuid7
 from resolvers.call import Services
+from resolvers.principal import Principal
 from tests.patience import promised
 from tests.resolvers.fleets import BeatingFleet
 from tests.world import call_of, principal, running
@@ -320,6 +322,30 @@ async def test_when_beats_cannot_be_taken_the_agent_is_told_to_come_again(
     await services.heartbeats.stop()
     assert await refused(agent, {"workspaceId": workspace(one)}) == (503, "UNAVAILABLE")
     assert (await agent.post({"workspaceId": workspace(one)})).headers["retry-after"] == "1"
+
+
+class Spent:
+    """Rates of which nothing is left."""
+
+    def check(self, principal: Principal | None, address: str | None) -> None:
+        limit = {"policy": "key", "quota": 120, "windowSeconds": 60, "remaining": 0}
+        raise Throttled(retryAfterSeconds=7, rateLimit=limit)
+
+    def spend(self, principal: Principal | None, address: str | None, cost: int) -> None:
+        raise AssertionError("nothing is spent that is not left")
+
+
+async def test_a_fleet_that_beats_too_often_is_told_the_rate_and_when_to_come_again(
+    services: Services, fleet: BeatingFleet
+) -> None:
+    (one,) = await fleet.add(Status.OFFLINE)
+    app = Starlette(routes=[Route(URL, heartbeats_endpoint(services, Spent()), methods=["POST"])])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.test") as http:
+        response = await Agent(http, await key(services, fleet.tenant_id)).post({"workspaceId": workspace(one)})
+    assert (response.status_code, response.json()["errors"][0]["extensions"]["code"]) == (429, "THROTTLED")
+    names = ("retry-after", "ratelimit-policy", "ratelimit")
+    assert [response.headers[name] for name in names] == ["7", '"key";q=120;w=60', '"key";r=0;t=7']
+    assert (await fleet.row(one)).last_heartbeat_at is None
 
 
 async def test_two_hundred_agents_at_once_are_answered_within_a_batchs_time(agent: Agent, fleet: BeatingFleet) -> None:

@@ -102,13 +102,37 @@ async def test_a_bucket_fills_again_and_the_error_says_when() -> None:
     spent(limits, who)
     with pytest.raises(Throttled) as refused:
         limits.spend(who, None, 10 * POINTS_A_REQUEST)
-    assert refused.value.extensions == {"retryAfterSeconds": 10, "retryable": True}
+    limit = {"policy": "user", "quota": 60, "windowSeconds": 60, "remaining": 0}
+    assert refused.value.extensions == {"retryAfterSeconds": 10, "retryable": True, "rateLimit": limit}
     clock.now += 10
     limits.spend(who, None, 10 * POINTS_A_REQUEST)
     with pytest.raises(Throttled):
         limits.check(who, None)
     clock.now += 3600
     assert spent(limits, who) == 60, "a bucket holds no more than a minute's worth"
+
+
+async def test_the_error_names_the_rate_that_ran_out_and_what_is_left_of_it() -> None:
+    def refusal(limits: RateLimits, who: Principal | None, cost: int = 1, *, guarded: bool = False) -> tuple[Any, ...]:
+        with pytest.raises(Throttled) as refused:
+            limits.spend(who, FAR, cost, guarded=guarded)
+        limit = refused.value.extensions["rateLimit"]
+        assert isinstance(limit, dict)
+        return limit["policy"], limit["quota"], limit["remaining"]
+
+    limits, tenant_id = alone(Clock()), uuid7()
+    one, two, key = person(tenant_id), person(tenant_id), machine(uuid7())
+    spent(limits, one)
+    assert refusal(limits, one) == ("user", 60, 0)
+    assert refusal(limits, two, 45 * POINTS_A_REQUEST) == ("tenant", 100, 40)
+    spent(limits, two)
+    assert refusal(limits, two) == ("tenant", 100, 0), "of two that wait, the one that waits longer"
+    spent(limits, key)
+    assert refusal(limits, key) == ("key", 80, 0)
+    spent(limits, None, FAR)
+    assert refusal(limits, None) == ("network", 20, 0)
+    spent(limits, person(), FAR, guarded=True)
+    assert refusal(limits, person(), guarded=True) == ("secrets", 5, 0)
 
 
 async def test_secrets_are_tried_at_their_own_rate_by_a_network_not_by_an_address() -> None:

@@ -79,6 +79,8 @@ async def test_two_gateways_hold_one_person_to_one_rate_and_say_when_to_come_bac
         extensions = refused.json()["errors"][0]["extensions"]
         assert int(refused.headers["retry-after"]) == extensions["retryAfterSeconds"] >= 1
         assert extensions["retryable"] is True
+        assert refused.headers["ratelimit-policy"] == f'"user";q={PER_MINUTE};w=60'
+        assert refused.headers["ratelimit"] == f'"user";r=0;t={refused.headers["retry-after"]}'
     async with client(pair.urls[0], await pair.token()) as somebody_else:
         assert code_of(await ask(somebody_else)) is None
     figure = f"{allowed} of {len(answers)} answered at {PER_MINUTE} a minute"

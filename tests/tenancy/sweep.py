@@ -75,12 +75,12 @@ class Slot:
         """Where it is, for people."""
         return f"{self.operation} {self.field}({'.'.join(self.path)})"
 
-    def document(self) -> str:
+    def document(self, depth: int = 2) -> str:
         """An operation that asks the field with its arguments as variables and for all that it can say in short."""
         field = _root(self.operation).fields[self.field]
         declared = ", ".join(f"${name}: {one.type}" for name, one in field.args.items() if self._uses(name, one))
         passed = ", ".join(f"{name}: ${name}" for name, one in field.args.items() if self._uses(name, one))
-        return f"{self.operation}({declared}) {{ {self.field}({passed}) {selection(field.type)} }}"
+        return f"{self.operation}({declared}) {{ {self.field}({passed}) {selection(field.type, depth)} }}"
 
     def variables(self, candidate: str, own: dict[str, str]) -> dict[str, Any]:
         """The arguments with ``candidate`` in this place; whatever else is demanded is valid and the caller's own."""

@@ -78,16 +78,16 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_processes(
-    deployment: Deployment, folder: Path, count: int, **settings: str
+    deployment: Deployment, folder: Path, count: int, *, worker: bool = False, **settings: str
 ) -> AsyncIterator[list[str]]:
-    """The addresses of ready gateways without workers; SIGTERM ends them, and must end them well."""
-    async with running_gateways(deployment, folder, count, **settings) as gateways:
+    """The addresses of ready gateways, without workers unless asked for; SIGTERM ends them, and must end them well."""
+    async with running_gateways(deployment, folder, count, worker=worker, **settings) as gateways:
         yield [one.url for one in gateways]
 
 
 @asynccontextmanager
 async def running_gateways(
-    deployment: Deployment, folder: Path, count: int, **settings: str
+    deployment: Deployment, folder: Path, count: int, *, worker: bool = False, **settings: str
 ) -> AsyncIterator[list[GatewayProcess]]:
     """The same with their process ids; ``settings`` are further variables, without their prefix."""
     more = {f"SIGNALBOX_{name}".upper(): value for name, value in settings.items()}
@@ -98,7 +98,8 @@ async def running_gateways(
             with open(log, "wb") as output:  # noqa: ASYNC230 - a test may wait for its disk
                 processes.append(
                     await asyncio.create_subprocess_exec(
-                        *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--no-worker"),
+                        *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
+                        "--worker" if worker else "--no-worker",
                         env=deployment.environment(folder) | more,
                         cwd=ROOT,
                         stdout=output,

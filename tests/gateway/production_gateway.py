@@ -78,19 +78,19 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_processes(
-    deployment: Deployment, folder: Path, count: int, *, worker: bool = False, **settings: str
+    deployment: Deployment, folder: Path, count: int, **settings: str
 ) -> AsyncIterator[list[str]]:
     """The addresses of ready gateways, without workers unless asked for; SIGTERM ends them, and must end them well."""
-    async with running_gateways(deployment, folder, count, worker=worker, **settings) as gateways:
+    async with running_gateways(deployment, folder, count, **settings) as gateways:
         yield [one.url for one in gateways]
 
 
 @asynccontextmanager
 async def running_gateways(
-    deployment: Deployment, folder: Path, count: int, *, worker: bool = False, **settings: str
+    deployment: Deployment, folder: Path, count: int, **settings: str
 ) -> AsyncIterator[list[GatewayProcess]]:
     """The same with their process ids; ``settings`` are further variables, without their prefix."""
-    more = {f"SIGNALBOX_{name}".upper(): value for name, value in settings.items()}
+    more = {f"SIGNALBOX_{name}".upper(): value for name, value in ({"worker": "false"} | settings).items()}
     processes: list[asyncio.subprocess.Process] = []
     logs = [folder / f"gateway-{number}.log" for number in range(count)]
     try:
@@ -99,7 +99,6 @@ async def running_gateways(
                 processes.append(
                     await asyncio.create_subprocess_exec(
                         *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
-                        "--worker" if worker else "--no-worker",
                         env=deployment.environment(folder) | more,
                         cwd=ROOT,
                         stdout=output,

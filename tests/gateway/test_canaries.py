@@ -286,7 +286,7 @@ async def test_canaries_are_nowhere_but_where_they_belong(
     await _admin(database, tenant, email, password)
     async with (
         mail_server() as server,
-        gateway_processes(deployment, tmp_path, 1, worker=True, smtp_url=server.url) as (gateway,),
+        gateway_processes(deployment, tmp_path, 1, worker="true", smtp_url=server.url) as (gateway,),
     ):
         visitor, slug = Visitor(gateway, "AdminBrowser/1.0"), f"t-{suffix(tenant)}"
         await _administer(visitor, canaries, slug, email, password)

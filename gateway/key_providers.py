@@ -70,7 +70,8 @@ class KmsKey:
             retries={"total_max_attempts": 2, "mode": "standard"},
         )
         try:
-            self._client: Any = boto3.client("kms", config=limits)
+            # A session of its own: the library's shared one keeps the credentials that it found first.
+            self._client: Any = boto3.Session().client("kms", config=limits)
             self._arn: str = self._client.describe_key(KeyId=key_id)["KeyMetadata"]["Arn"]
         except self._troubles as error:
             raise SettingsError(f"SIGNALBOX_KMS_KEY_ID: {key_id} cannot be used: {error}") from error

@@ -1,14 +1,24 @@
-"""This module is where agents are fetched: by workspace and by filter."""
+"""This module is where agents are fetched: by workspace, by filter, along what they are made of and hand over to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, select
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, or_, select, text
 
 from dataloaders.base import grouped
 from dataloaders.pages import Listing, Order, any_of, equals, words
-from models import Agent
+from models import Agent, AgentReference, AgentStatus, AgentTemplate
+from models.database import TenantSession
+
+MAX_REACHED: Final = 5_000
+"""No agent is made of more than this many others, counted once for each of its parts."""
+
+MAX_ESCALATIONS: Final = 32
+MAX_ROUTABLE: Final = 1_000
 
 agents: Final = Listing(
     Agent,
@@ -39,3 +49,127 @@ agents_by_workspace: Final = grouped(
     "workspace_id",
 )
 """The agents assigned to each workspace now; the assignments keep it to one."""
+
+agent_templates: Final = Listing(
+    AgentTemplate,
+    filters={"category": equals(AgentTemplate.category), "name": equals(AgentTemplate.name)},
+    orders={"created_at": Order(AgentTemplate.created_at), "name": Order(AgentTemplate.name)},
+)
+
+_REACHED: Final = text(
+    """
+WITH RECURSIVE reached (start, id) AS (
+  SELECT one, one FROM unnest(CAST(:starts AS uuid[])) AS one
+  UNION
+  SELECT reached.start, r.target_id FROM agent_references r
+    JOIN reached ON r.agent_id = reached.id WHERE r.tenant_id = :tenant
+) SELECT start, id FROM reached LIMIT :most
+"""
+)
+
+_ESCALATION: Final = text(
+    """
+WITH RECURSIVE line AS (
+  SELECT id, escalates_to, 1 AS depth FROM agents
+    WHERE tenant_id = :tenant AND id = :start AND deleted_at IS NULL
+  UNION ALL
+  SELECT a.id, a.escalates_to, line.depth + 1 FROM agents a
+    JOIN line ON a.id = line.escalates_to WHERE a.tenant_id = :tenant AND line.depth < :depth
+) SELECT id FROM line LIMIT :depth
+"""
+)
+
+
+async def reached_from(session: TenantSession, starts: Sequence[UUID]) -> list[tuple[UUID, UUID]]:
+    """Each of ``starts`` with every agent that it is made of, itself included; at most one more than 5,000 pairs."""
+    # UNION, not UNION ALL: what was reached before is not walked again, so even a cycle comes to its end.
+    rows = await session.execute(
+        _REACHED, {"tenant": session.tenant_id, "starts": list(starts), "most": MAX_REACHED + 1}
+    )
+    return [(row.start, row.id) for row in rows]
+
+
+async def escalation_line(session: TenantSession, agent_id: UUID) -> list[UUID]:
+    """The agent and those it hands over to, one after the other; at most 32, none where there is no such agent."""
+    rows = await session.scalars(
+        _ESCALATION, {"tenant": session.tenant_id, "start": agent_id, "depth": MAX_ESCALATIONS}
+    )
+    return list(rows)
+
+
+async def agents_present(session: TenantSession, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Which of ``ids`` are agents of the tenant that are not deleted, with their names."""
+    rows = await session.execute(
+        select(Agent.id, Agent.name)
+        .where(
+            Agent.tenant_id == session.tenant_id,
+            Agent.id == func.any(list(ids)),
+            Agent.deleted_at.is_(None),
+        )
+        .limit(len(ids))
+    )
+    return {row.id: row.name for row in rows}
+
+
+async def agents_named(session: TenantSession, names: Sequence[str]) -> dict[str, list[UUID]]:
+    """The agents of these names that are not deleted, at most 1,000."""
+    rows = await session.execute(
+        select(Agent.id, Agent.name)
+        .where(Agent.tenant_id == session.tenant_id, Agent.name == func.any(list(names)), Agent.deleted_at.is_(None))
+        .order_by(Agent.name, Agent.id)
+        .limit(1000)
+    )
+    found: dict[str, list[UUID]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row.id)
+    return found
+
+
+async def agents_that_need(session: TenantSession, agent_id: UUID) -> list[str]:
+    """The names of up to 4 agents that are made of this one or hand over to it."""
+    made_of_it = select(AgentReference.agent_id).where(
+        AgentReference.tenant_id == session.tenant_id, AgentReference.target_id == agent_id
+    )
+    rows = await session.scalars(
+        select(Agent.name)
+        .where(
+            Agent.tenant_id == session.tenant_id,
+            Agent.deleted_at.is_(None),
+            Agent.id != agent_id,
+            or_(Agent.escalates_to == agent_id, Agent.id.in_(made_of_it)),
+        )
+        .order_by(Agent.name, Agent.id)
+        .limit(4)
+    )
+    return list(rows)
+
+
+async def router_of(session: TenantSession) -> UUID | None:
+    """The tenant's router."""
+    found: UUID | None = await session.scalar(
+        select(Agent.id).where(Agent.tenant_id == session.tenant_id, Agent.is_router, Agent.deleted_at.is_(None))
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What routing looks at of an agent."""
+
+    id: UUID
+    name: str
+    domain: str | None
+    description: str | None
+    capabilities: list[str]
+    is_router: bool
+
+
+async def routable(session: TenantSession) -> list[Candidate]:
+    """The tenant's active agents, oldest first, at most 1,000."""
+    rows = await session.execute(
+        select(Agent.id, Agent.name, Agent.domain, Agent.description, Agent.capabilities, Agent.is_router)
+        .where(Agent.tenant_id == session.tenant_id, Agent.status == AgentStatus.ACTIVE, Agent.deleted_at.is_(None))
+        .order_by(Agent.created_at, Agent.id)
+        .limit(MAX_ROUTABLE)
+    )
+    return [Candidate(*row) for row in rows]

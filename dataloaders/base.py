@@ -12,8 +12,9 @@ from functools import cache
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Uuid, bindparam, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, bindparam, func, or_, select
 
+from models import PLATFORM_TENANT_ID, SharedRow
 from models.database import Database, TenantSession
 from models.reads import Read
 
@@ -135,7 +136,7 @@ def by_id(model: Any, *, even_deleted: bool = False) -> Batch[UUID, Any]:
     """The batch "<row> by id": None where the tenant has no such row, or it was deleted."""
     condition = [] if even_deleted or not hasattr(model, "deleted_at") else [model.deleted_at.is_(None)]
     statement = select(model).where(
-        tenant_of(model) == bindparam("tenant", type_=Uuid()),
+        seen_by(model, bindparam("tenant", type_=Uuid())),
         model.id == func.any(bindparam("keys", type_=ARRAY(Uuid))),
         *condition,
     )
@@ -150,6 +151,17 @@ def by_id(model: Any, *, even_deleted: bool = False) -> Batch[UUID, Any]:
 def tenant_of(model: Any) -> Any:
     """The column that holds the row's tenant."""
     return model.tenant_id if "tenant_id" in model.__table__.c else model.id
+
+
+def is_shared(model: Any) -> bool:
+    """Whether the platform's rows of ``model`` are every tenant's to see."""
+    return issubclass(model, SharedRow)
+
+
+def seen_by(model: Any, tenant: Any) -> ColumnElement[bool]:
+    """The rows that belong to ``tenant``, and with them the platform's where those are shared."""
+    own: ColumnElement[bool] = tenant_of(model) == tenant
+    return or_(own, model.tenant_id == PLATFORM_TENANT_ID) if is_shared(model) else own
 
 
 def grouped(statement: Select[Any], key: str) -> Batch[UUID, list[Any]]:

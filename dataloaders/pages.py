@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -27,12 +27,14 @@ from sqlalchemy import (
     select,
     tuple_,
     type_coerce,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from dataloaders.base import tenant_of
+from dataloaders.base import is_shared, seen_by, tenant_of
+from models import PLATFORM_TENANT_ID
 from models.database import Database, database_trouble
 from models.errors import BadRequest
 from models.search import SEARCH_CHARACTERS
@@ -178,13 +180,17 @@ class Listing:
         """All rows that match, unsorted; None when nothing can."""
         statement = select(self.model).where(*self.always(given))
         if not self.across_tenants:
-            statement = statement.where(tenant_of(self.model) == tenant_id)
+            statement = statement.where(seen_by(self.model, tenant_id))
         for name, value in given.items():
             condition = self.filters[name](value)
             if condition is None:
                 return None
             statement = statement.where(condition)
         return statement
+
+    def owners(self, tenant_id: UUID) -> list[UUID]:
+        """Whose rows the list holds, where it holds those of two tenants; none where the statement says it all."""
+        return [tenant_id, PLATFORM_TENANT_ID] if is_shared(self.model) and tenant_id != PLATFORM_TENANT_ID else []
 
     @asynccontextmanager
     async def session(self, database: Database, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
@@ -298,6 +304,17 @@ class _Sorter:
         descending = (self.direction is Direction.DESC) != backward
         return statement.order_by(*(key.desc() if descending else key.asc() for key in self.keys))
 
+    def merged(self, matching: Select[Any], owners: list[UUID], backward: bool, limit: int) -> Select[Any]:
+        """The first rows of two tenants' together: each tenant's are read by the index, in its order."""
+        parts = [
+            self.sort(matching.where(self.model.tenant_id == owner), backward).limit(limit).subquery()
+            for owner in owners
+        ]
+        row = aliased(self.model, union_all(*(select(part) for part in parts)).subquery())
+        column = getattr(row, self.order.column.key)
+        outer = replace(self, order=replace(self.order, column=column), model=row)
+        return outer.sort(select(row), backward).limit(limit)
+
 
 async def read_page(
     database: Database,
@@ -321,7 +338,11 @@ async def read_page(
     ]
     if matching is None or size == 0:
         return page
-    statement = sorter.sort(matching.where(*bounded), window.backward).limit(size + 1)
+    matching = matching.where(*bounded)
+    if owners := listing.owners(tenant_id):
+        statement = sorter.merged(matching, owners, window.backward, size + 1)
+    else:
+        statement = sorter.sort(matching, window.backward).limit(size + 1)
     async with listing.session(database, tenant_id) as session:
         rows = list(await session.scalars(statement))
     more = len(rows) > size

@@ -1,7 +1,15 @@
 """This package is where rows live: what is true, their legal transitions, what protects them at rest."""
 
 from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFloor, TenantStream
-from models.agents import Agent, AgentStatus, AgentType
+from models.agents import (
+    Agent,
+    AgentReference,
+    AgentStatus,
+    AgentTemplate,
+    AgentType,
+    Decision,
+    ReferenceKind,
+)
 from models.audit import (
     AccessType,
     AuditCheckpoint,
@@ -15,6 +23,7 @@ from models.audit import (
     RetentionSubject,
 )
 from models.base import Base, ImportedRow, TenantRow, utcnow
+from models.catalog import LlmProvider, LlmProviderType, McpServer, McpServerType, Tool
 from models.coordination import IdempotencyKey, Lease
 from models.credentials import (
     ApiKey,
@@ -44,6 +53,7 @@ from models.tenants import (
     PLATFORM_SLUG,
     PLATFORM_TENANT_ID,
     UNLIMITED,
+    SharedRow,
     Tenant,
     TenantLimits,
     TenantPlan,
@@ -60,7 +70,9 @@ __all__ = [
     "AccessType",
     "Agent",
     "AgentAssignment",
+    "AgentReference",
     "AgentStatus",
+    "AgentTemplate",
     "AgentType",
     "ApiKey",
     "AssignmentStatus",
@@ -71,6 +83,7 @@ __all__ = [
     "CredentialVersion",
     "DataAccessLog",
     "DataCategory",
+    "Decision",
     "Event",
     "EventTopic",
     "EventView",
@@ -79,11 +92,16 @@ __all__ = [
     "ImportedRow",
     "Lease",
     "LegalBasis",
+    "LlmProvider",
+    "LlmProviderType",
     "MailKind",
+    "McpServer",
+    "McpServerType",
     "OneTimePurpose",
     "OneTimeToken",
     "OutgoingMail",
     "PersonKey",
+    "ReferenceKind",
     "RefreshToken",
     "RetentionRule",
     "RetentionSubject",
@@ -94,6 +112,7 @@ __all__ = [
     "Secret",
     "SecretOwner",
     "Session",
+    "SharedRow",
     "SignInFailure",
     "SpentIdToken",
     "StreamEpoch",
@@ -107,6 +126,7 @@ __all__ = [
     "TenantRow",
     "TenantStatus",
     "TenantStream",
+    "Tool",
     "User",
     "UserConsent",
     "UserStatus",

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, TextEnum, one_of, utcnow
+from models.base import Base, ImportedRow, TextEnum, one_of, utcnow
 from models.ids import encode, uuid7
 
 PLATFORM_TENANT_ID: Final = UUID("00000000-0000-7000-8000-000000000001")
@@ -113,3 +113,17 @@ class Tenant(Base):
 def tenant_limits(tenant: Tenant) -> TenantLimits:
     """What the tenant's plan and its own limits allow together."""
     return TenantLimits.of(tenant.plan, tenant.limits)
+
+
+class SharedRow(ImportedRow):
+    """A row that every tenant sees when it is the platform's, and nobody else's otherwise.
+
+    Loaders and lists read both kinds of such a model by themselves; only the tenant it belongs to writes a row.
+    """
+
+    __abstract__ = True
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is the platform's."""
+        return self.tenant_id == PLATFORM_TENANT_ID

@@ -45,7 +45,7 @@ async def catalog_rows(session: TenantSession, model: Any, ids: Sequence[UUID]) 
     return {row.id: row for row in rows}
 
 
-async def first_agent_with(session: TenantSession, typeid: str) -> UUID | None:
+async def agent_with(session: TenantSession, typeid: str) -> UUID | None:
     """An agent of the tenant whose configuration names this id."""
     # No index reaches into a configuration: the tenant's agents are gone through, of which the plan allows so many.
     found: UUID | None = await session.scalar(
@@ -60,7 +60,7 @@ async def first_agent_with(session: TenantSession, typeid: str) -> UUID | None:
     return found
 
 
-async def agents_of_provider(session: TenantSession, provider_id: UUID) -> UUID | None:
+async def agent_of_provider(session: TenantSession, provider_id: UUID) -> UUID | None:
     """An agent of the tenant that uses this provider."""
     found: UUID | None = await session.scalar(
         select(Agent.id)
@@ -77,5 +77,13 @@ async def default_provider(session: TenantSession) -> LlmProvider | None:
         .where(LlmProvider.tenant_id == session.tenant_id, LlmProvider.is_default)
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
+    )
+    return found
+
+
+async def provider_named(session: TenantSession, name: str) -> UUID | None:
+    """The tenant's provider of this name."""
+    found: UUID | None = await session.scalar(
+        select(LlmProvider.id).where(LlmProvider.tenant_id == session.tenant_id, LlmProvider.name == name)
     )
     return found

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from dataloaders.base import is_shared, seen_by, tenant_of
+from dataloaders.base import is_shared, seen_by
 from models import PLATFORM_TENANT_ID
 from models.database import Database, database_trouble
 from models.errors import BadRequest

@@ -154,6 +154,11 @@ class Agent(ImportedRow):
 
     def switch(self, status: AgentStatus) -> None:
         """Switch an agent that was approved off, or on again. Raises ILLEGAL_TRANSITION with this row."""
+        self.refuse_switch(status)
+        self.status = status
+
+    def refuse_switch(self, status: AgentStatus) -> None:
+        """Refuse what ``switch`` would. Raises ILLEGAL_TRANSITION with this row."""
         if status is not self.status and not {status, self.status} <= _SWITCHED:
             raise Refusal(
                 RefusalCode.ILLEGAL_TRANSITION,
@@ -161,7 +166,6 @@ class Agent(ImportedRow):
                 field=("input", "status"),
                 current=self,
             )
-        self.status = status
 
 
 class AgentReference(TenantRow):

@@ -23,6 +23,8 @@ class Scope(StrEnum):
     AGENTS_READ = "agents:read"
     AGENTS_WRITE = "agents:write"
     AGENTS_DECIDE = "agents:decide"
+    CATALOG_READ = "catalog:read"
+    CATALOG_WRITE = "catalog:write"
     WORKSPACES_READ = "workspaces:read"
     WORKSPACES_WRITE = "workspaces:write"
     WORKSPACES_REGISTER = "workspaces:register"
@@ -52,6 +54,7 @@ _VIEWER: Final = frozenset(
         Scope.SIGNED_IN,
         Scope.TENANTS_READ,
         Scope.AGENTS_READ,
+        Scope.CATALOG_READ,
         Scope.WORKSPACES_READ,
         Scope.ACTIVITY_READ,
     }

@@ -69,17 +69,63 @@ async def unassign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, reas
     return workspace
 
 
+async def free_place(work: UnitOfWork, workspace_id: UUID) -> Workspace:
+    """A workspace for an agent that is being made, locked. Raises NOT_FOUND, ILLEGAL_TRANSITION, CONFLICT."""
+    workspace = await work.locked(Workspace, workspace_id, "input", "workspaceId")
+    _refuse_removed(workspace, None)
+    if await _active(work, workspace_id) is not None:
+        raise Refusal(RefusalCode.CONFLICT, "Another agent is there.", field=("input", "workspaceId"))
+    return workspace
+
+
+def move_in(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:
+    """Note that a new agent, which is inserted with its place, runs there. Does not commit."""
+    work.add(AgentAssignment(workspace_id=workspace.id, agent_id=agent.id, model=agent.model))
+    facets = workspace.facets()
+    record(
+        work,
+        workspace,
+        "agent.assigned",
+        facets,
+        structure="AGENT_ASSIGNED",
+        topic=EventTopic.STRUCTURE,
+        agent_id=agent.id,
+    )
+
+
+async def move_out(work: UnitOfWork, workspace: Workspace, agent: Agent, reason: str) -> None:
+    """Take an agent, locked after its workspace, out of it. Does not commit."""
+    present = await _active(work, workspace.id)
+    if present is not None and present.agent_id == agent.id:
+        present.end(AssignmentStatus.REMOVED, work.now, reason)
+        facets = workspace.facets()
+        record(
+            work,
+            workspace,
+            "agent.unassigned",
+            facets,
+            structure="AGENT_REMOVED",
+            topic=EventTopic.STRUCTURE,
+            agent_id=agent.id,
+        )
+    agent.workspace_id = None
+
+
 async def _both(work: UnitOfWork, workspace_id: UUID, agent_id: UUID) -> tuple[Workspace, Agent]:
     workspace = await work.locked(Workspace, workspace_id, "input", "workspaceId")
     agent = await work.locked(Agent, agent_id, "input", "agentId")
+    _refuse_removed(workspace, workspace)
+    return workspace, agent
+
+
+def _refuse_removed(workspace: Workspace, current: Workspace | None) -> None:
     if workspace.status is WorkspaceStatus.REMOVED:
         raise Refusal(
             RefusalCode.ILLEGAL_TRANSITION,
             "A removed workspace takes no agents.",
             field=("input", "workspaceId"),
-            current=workspace,
+            current=current,
         )
-    return workspace, agent
 
 
 async def _active(work: UnitOfWork, workspace_id: UUID) -> AgentAssignment | None:

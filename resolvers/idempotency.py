@@ -98,3 +98,8 @@ class Claim:
 def replayed_id(replay: Replay) -> UUID:
     """The uuid of the one object a create mutation made."""
     return decode(replay.ids[0])[1]
+
+
+def replayed_ids(replay: Replay, prefix: str) -> list[UUID]:
+    """The uuids of all objects of one type that a mutation made, in its order."""
+    return [row_id for kind, row_id in map(decode, replay.ids) if kind == prefix]

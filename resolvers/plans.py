@@ -23,8 +23,8 @@ _COUNTED: Final[Mapping[Counted, Select[Any]]] = {
 _OWNERS: Final = {"agents": Agent.tenant_id, "workspaces": Workspace.tenant_id}
 
 
-async def refuse_beyond(work: UnitOfWork, what: Counted) -> None:
-    """Refuse when the tenant has as many as it may. Raises LIMIT_EXCEEDED.
+async def refuse_beyond(work: UnitOfWork, what: Counted, adding: int = 1) -> None:
+    """Refuse when the tenant may not have ``adding`` more. Raises LIMIT_EXCEEDED.
 
     Call it before anything else is locked: who adds, and whoever changes the tenant, waits until COMMIT.
     """
@@ -37,5 +37,7 @@ async def refuse_beyond(work: UnitOfWork, what: Counted) -> None:
     if limit is None:
         return
     some = _COUNTED[what].where(_OWNERS[what] == work.tenant_id).limit(limit)
-    if (await work.session.scalar(select(func.count()).select_from(some.subquery())) or 0) >= limit:
-        raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"The plan allows {limit:,} {what}, and there are as many.")
+    count = await work.session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    if count + adding > limit:
+        there = "as many" if count >= limit else f"{count:,}"
+        raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"The plan allows {limit:,} {what}, and there are {there}.")

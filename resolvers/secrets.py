@@ -20,6 +20,7 @@ from models import (
     Agent,
     DataCategory,
     EventTopic,
+    LlmProvider,
     Scope,
     Secret,
     SecretOwner,
@@ -28,7 +29,7 @@ from models import (
     Workspace,
     WorkspaceStatus,
 )
-from models.envelope import Unreadable
+from models.envelope import DataKey, Unreadable
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import NIL, InvalidId, decode, uuid7
 from resolvers.call import Call
@@ -39,7 +40,11 @@ from subscriptions.log import Envelope
 VALUE_LIMIT_BYTES: Final = 65_536
 PURPOSE_LIMIT: Final = 200
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-_MODELS: Final[dict[type[TenantRow], SecretOwner]] = {Workspace: SecretOwner.WORKSPACE, Agent: SecretOwner.AGENT}
+_MODELS: Final[dict[type[TenantRow], SecretOwner]] = {
+    Workspace: SecretOwner.WORKSPACE,
+    Agent: SecretOwner.AGENT,
+    LlmProvider: SecretOwner.LLM_PROVIDER,
+}
 """What can own secrets, besides the tenant; a domain that comes to hold some adds itself."""
 
 
@@ -80,14 +85,61 @@ async def set_secret(
         before = secret.facets() if secret is not None else None
         if expected_version is not None and expected_version != (secret.sealed_version if secret else 0):
             raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
-        if secret is None:
-            await _refuse_too_many(work, owner)
-            secret = Secret(id=uuid7(), owner_type=owner.kind, owner_id=owner.id, key=key)
-            work.add(secret)
-        secret.seal(plaintext, data_key)
-        secret.set_by = call.who.member_id
-        await work.session.flush()
+        secret = await _sealed(call, work, secret or owner, key, plaintext, data_key)
         _record(work, secret, "secret.set", before, secret.facets())
+    return secret
+
+
+async def keep_secret(
+    call: Call, work: UnitOfWork, owner: Owner, key: str, plaintext: bytes, data_key: DataKey
+) -> Secret:
+    """Keep a value of an owner whom this unit of work makes or has locked, in the place of the one before.
+
+    Whoever may change the owner sets it so, without any scope on secrets: it goes in and nobody gets it out. Fetch
+    ``data_key`` before any row is locked, as that may ask a KMS. Does not commit.
+    """
+    found = await _found(work, owner, key)
+    before = found.facets() if found is not None else None
+    secret = await _sealed(call, work, found or owner, key, plaintext, data_key)
+    _record(work, secret, "secret.set", before, secret.facets())
+    return secret
+
+
+async def forget_secrets(work: UnitOfWork, owner: Owner, key: str | None = None) -> None:
+    """Delete the secrets of an owner whom this unit of work has locked, or the one under ``key``. Does not commit."""
+    named = () if key is None else (Secret.key == key,)
+    rows = list(await work.session.scalars(select(Secret).where(*_of(work, owner), *named).limit(MAX_SECRETS)))
+    for secret in rows:
+        await work.session.delete(secret)
+    await work.session.flush()
+    for secret in rows:
+        _record(work, secret, "secret.deleted", secret.facets(), None)
+
+
+def plaintext_of(value: str, *field: str) -> bytes:
+    """A secret's value as bytes. Raises INVALID at ``field``."""
+    try:
+        plaintext = value.encode()
+    except UnicodeEncodeError:
+        # Half a character: JSON can say it, no encoding can keep it.
+        plaintext = b""
+    if not 1 <= len(plaintext) <= VALUE_LIMIT_BYTES:
+        raise invalid(f"A value is text of 1 to {VALUE_LIMIT_BYTES} bytes.", "input", *field)
+    return plaintext
+
+
+async def _sealed(
+    call: Call, work: UnitOfWork, held: Secret | Owner, key: str, plaintext: bytes, data_key: DataKey
+) -> Secret:
+    if isinstance(held, Owner):
+        await _refuse_too_many(work, held)
+        secret = Secret(id=uuid7(), owner_type=held.kind, owner_id=held.id, key=key)
+        work.add(secret)
+    else:
+        secret = held
+    secret.seal(plaintext, data_key)
+    secret.set_by = call.who.member_id
+    await work.session.flush()
     return secret
 
 
@@ -152,14 +204,7 @@ async def _opened(call: Call, work: UnitOfWork, secret: Secret | None, purpose: 
 def _cleaned(key: str, value: str) -> bytes:
     if not _KEY.fullmatch(key):
         raise invalid("A key has 1 to 128 letters, digits and _ . - and begins with a letter or _.", "input", "key")
-    try:
-        plaintext = value.encode()
-    except UnicodeEncodeError:
-        # Half a character: JSON can say it, no encoding can keep it.
-        plaintext = b""
-    if not 1 <= len(plaintext) <= VALUE_LIMIT_BYTES:
-        raise invalid(f"A value is text of 1 to {VALUE_LIMIT_BYTES} bytes.", "input", "value")
-    return plaintext
+    return plaintext_of(value, "value")
 
 
 def _refuse_foreign_key(call: Call, owner_id: UUID) -> None:

@@ -5,7 +5,8 @@ As in JSON Schema, what a schema does not name is let through: clients keep thin
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from functools import cache
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,8 +23,9 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
 
-def _address(value: str) -> str:
-    # Dashboards put it into an image's source: nothing but a web address belongs there.
+def address(value: str) -> str:
+    """A web address, for members that are one. Raises ValueError."""
+    # Dashboards put some into an image's source: nothing but a web address belongs there.
     try:
         return web_address(value)
     except Refusal as refusal:
@@ -49,7 +51,7 @@ class Preferences(Shape):
 class Branding(Shape):
     """How a tenant looks."""
 
-    logo_url: Annotated[str, AfterValidator(_address)] = ""
+    logo_url: Annotated[str, AfterValidator(address)] = ""
     primary_color: str = Field(default="#000000", pattern=r"^#[0-9a-fA-F]{6}$")
 
 
@@ -78,30 +80,42 @@ class Limits(Shape):
 
 def preferences(value: Any) -> dict[str, Any]:
     """A person's preferences. Raises INVALID naming the first member that is wrong."""
-    return _shaped(Preferences, document(value, PREFERENCES_LIMIT_BYTES, "preferences"), "preferences")
+    return shaped(Preferences, document(value, PREFERENCES_LIMIT_BYTES, "preferences"), "preferences")
 
 
 def tenant_settings(value: Any) -> dict[str, Any]:
     """A tenant's settings. Raises INVALID naming the first member that is wrong."""
-    return _shaped(TenantSettings, document(value, TENANT_DOCUMENT_LIMIT_BYTES, "settings"), "settings")
+    return shaped(TenantSettings, document(value, TENANT_DOCUMENT_LIMIT_BYTES, "settings"), "settings")
 
 
 def limits(value: Any) -> dict[str, Any]:
     """A tenant's own limits. Raises INVALID naming the first member that is wrong."""
-    return _shaped(Limits, document(value, TENANT_DOCUMENT_LIMIT_BYTES, "limits"), "limits")
+    return shaped(Limits, document(value, TENANT_DOCUMENT_LIMIT_BYTES, "limits"), "limits")
 
 
-def _shaped(shape: type[Shape], value: dict[str, Any], field: str) -> dict[str, Any]:
+def shaped(shape: type[Shape], value: dict[str, Any], *field: str) -> dict[str, Any]:
+    """``value``, which is what ``shape`` describes. Raises INVALID naming the first member that is wrong."""
     try:
         shape.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # Members' names only: pydantic adds which branch of a union it tried.
-        path = [str(one) for one in first["loc"] if isinstance(one, int) or one in _MEMBERS]
-        raise invalid(f"{first['msg'].removeprefix('Value error, ')}.", "input", field, *path) from error
+        members = _members(shape)
+        path = [str(one) for one in first["loc"] if isinstance(one, int) or one in members]
+        raise invalid(f"{first['msg'].removeprefix('Value error, ')}.", "input", *field, *path) from error
     return value
 
 
-_MEMBERS: Final = frozenset(
-    name for one in (Notifications, Preferences, Branding, TenantSettings, Limits) for name in one.model_fields
-)
+@cache
+def _members(shape: type[Shape]) -> frozenset[str]:
+    """The names of what the shape and the shapes within it name."""
+    found = set(shape.model_fields)
+    for one in shape.model_fields.values():
+        found |= {name for inner in _shapes_in(one.annotation) for name in _members(inner)}
+    return frozenset(found)
+
+
+def _shapes_in(annotation: Any) -> list[type[Shape]]:
+    if parts := get_args(annotation):
+        return [inner for one in parts for inner in _shapes_in(one)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Shape) else []

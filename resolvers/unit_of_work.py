@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -21,6 +21,9 @@ from resolvers.data_access import Access, write_accesses
 from subscriptions.log import Envelope, append
 
 Row = TypeVar("Row", bound=TenantRow)
+
+MOST_KEPT_IDS: Final = 100
+"""Of what one mutation changed under an idempotency key."""
 
 
 class Announces(Protocol):
@@ -129,7 +132,7 @@ async def unit_of_work(
 ) -> AsyncIterator[UnitOfWork]:
     """One transaction: commits when the block ends well, rolls back otherwise. Raises Unavailable.
 
-    ``claim`` is taken first, inside the transaction, and keeps the id of the first recorded change's entity.
+    ``claim`` is taken first, inside the transaction, and keeps the ids of what changed, in the order it was recorded.
     """
     seq: int | None = None
     async with database.turns.taken(tenant_id), database.session(tenant_id) as session:
@@ -138,8 +141,8 @@ async def unit_of_work(
             await claim.take(work)
         yield work
         if claim is not None and work.envelopes:
-            first = work.envelopes[0]
-            await claim.keep(work, [encode(first.entity_type, first.entity_id)])
+            changed = dict.fromkeys(encode(one.entity_type, one.entity_id) for one in work.envelopes)
+            await claim.keep(work, list(changed)[:MOST_KEPT_IDS])
         seq = await work.finish()
         await session.commit()
     if seq is not None:

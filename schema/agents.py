@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 from strawberry import ID
@@ -12,10 +12,16 @@ from strawberry import ID
 import models
 from dataloaders.agents import agents
 from dataloaders.pages import Direction
-from models import AgentStatus, AgentType, Scope
+from models import AgentStatus, AgentType, Decision, Scope
+from models.ids import parse
+from resolvers import agents as use_cases
+from resolvers.agent_documents import export_agent, import_agent
+from resolvers.call import Call
+from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, found
-from schema.declare import column, describe, node, root_fields, to_one
+from schema.declare import Argument, column, computed, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
+from schema.llm_providers import LlmProvider
 from schema.users import User
 
 if TYPE_CHECKING:
@@ -40,6 +46,12 @@ describe(
     ACTIVE="May work.",
     DISABLED="Switched off.",
     REJECTED="Refused; it will not work.",
+)
+describe(
+    Decision,
+    "What somebody who may decide says.",
+    APPROVE="It may.",
+    REJECT="It may not.",
 )
 
 
@@ -70,6 +82,9 @@ class Agent(Node):
     description: str | None = column("What it is for.")
     type: AgentType = column("How it works.")
     model: str | None = column("The language model it asks for, e.g. gpt-4o.")
+    llm_provider: LlmProvider | None = to_one(
+        models.LlmProvider, "Which model provider it asks; the tenant's default when null.", "llm_provider_id"
+    )
     instruction: str | None = column("Its system prompt.")
     capabilities: list[str] = column("What it can do; routing looks at them.")
     guardrails: list[str] = column("What it must not do.")
@@ -112,9 +127,140 @@ class AgentOrder:
     direction: Direction = required("Which end comes first.")
 
 
+@form("A new agent. It waits for a decision, unless it is the router.")
+class CreateAgentInput:
+    """Input of createAgent."""
+
+    name: str = required("1 to 255 letters, digits, _ and -.")
+    type: AgentType = required("How it works; it stays so.")
+    title: str | None = optional("One line of at most 255 characters.")
+    domain: str | None = optional("One line of at most 100 characters.")
+    description: str | None = optional("At most 10,000 characters.")
+    model: str | None = optional("Needed by the type LLM; one of the tenant's allowed_models where there are some.")
+    llm_provider_id: ID | None = optional("Which model provider it asks.", of="provider")
+    instruction: str | None = optional("At most 100,000 characters.")
+    capabilities: list[str] | None = optional("At most 100 lines.")
+    guardrails: list[str] | None = optional("At most 100 lines.")
+    config: JSON | None = optional("What its type needs (docs/agents.md); at most 64 KiB. Agents are named by id.")
+    api_key: str | None = optional("Its own key for the model provider. Never shown again.", secret=True)
+    is_router: bool | None = optional("Whether it hands requests to the others; needs agents:decide.")
+    escalates_to_id: ID | None = optional("Whom it hands over to when it is stuck.", of="agent")
+    workspace_id: ID | None = optional("Where it runs; no other agent may be there.", of="workspace")
+    idempotency_key: str | None = optional("Makes a retry safe for 24 hours; at most 255 characters.")
+
+
+@form("Changes of an agent; absent stays, null clears.")
+class UpdateAgentInput:
+    """Input of updateAgent."""
+
+    id: ID = required("Which one.", of="agent")
+    expected_version: int = required("The version these changes were made from.")
+    name: str | None = optional("1 to 255 letters, digits, _ and -.")
+    title: str | None = optional("One line of at most 255 characters.")
+    domain: str | None = optional("One line of at most 100 characters.")
+    description: str | None = optional("At most 10,000 characters.")
+    model: str | None = optional("Needed by the type LLM.")
+    llm_provider_id: ID | None = optional("Which model provider it asks.", of="provider")
+    instruction: str | None = optional("At most 100,000 characters.")
+    capabilities: list[str] | None = optional("At most 100 lines.")
+    guardrails: list[str] | None = optional("At most 100 lines.")
+    config: JSON | None = optional("The whole of what its type needs, in the place of what was there.")
+    api_key: str | None = optional("In the place of the key before; null forgets it.", secret=True)
+    status: AgentStatus | None = optional("DISABLED switches an active agent off, ACTIVE on again.")
+    is_router: bool | None = optional("Whether it hands requests to the others.")
+    escalates_to_id: ID | None = optional("Whom it hands over to when it is stuck.", of="agent")
+
+
+@form("A decision about an agent that waits for one.")
+class DecideAgentInput:
+    """Input of decideAgent."""
+
+    id: ID = required("Which one.", of="agent")
+    decision: Decision = required("Whether it may work.")
+    reason: str | None = optional("Why it is rejected; at most 1,000 characters.")
+
+
+@form("Which agent goes.")
+class DeleteAgentInput:
+    """Input of deleteAgent."""
+
+    id: ID = required("Which one.", of="agent")
+    expected_version: int | None = optional("Refuse when it has changed since this version.")
+
+
+@form("An agent as a document, as exportAgent makes it.")
+class ImportAgentInput:
+    """Input of importAgent."""
+
+    document: JSON = required("At most 256 KiB.")
+    idempotency_key: str | None = optional("Makes a retry safe for 24 hours; at most 255 characters.")
+
+
+@payload("An agent after a change.")
+class AgentPayload:
+    """Payload of agent mutations."""
+
+    agent: Agent | None = column("The agent as it is now.")
+    user_errors: list[UserError] = user_errors()
+
+
+def _export(_: Any, call: Call, id: str) -> Any:
+    return export_agent(call, id=parse(id, models.Agent.__typeid__))
+
+
 @root_fields
 class AgentQueries:
     """Root fields over agents."""
 
     agents: Connection[Agent] | None = connection(agents, "The tenant's agents.", filter=AgentFilter, order=AgentOrder)
     agent: Agent | None = found(models.Agent, "One agent.")
+    export_agent: JSON | None = computed(
+        _export,
+        "One agent as a document for importAgent, here or in another tenant: without keys, approvals and times.",
+        [Argument("id", ID, "Its TypeID.")],
+        scope=Scope.AGENTS_READ,
+        cost=5,
+    )
+
+
+@root_fields
+class AgentMutations:
+    """What can be done to agents."""
+
+    create_agent: AgentPayload | None = command(
+        use_cases.create_agent,
+        "Makes an agent that waits for a decision; a router is active at once, and a tenant has one.",
+        input=CreateAgentInput,
+        payload=AgentPayload,
+        scope=Scope.AGENTS_WRITE,
+    )
+    update_agent: AgentPayload | None = command(
+        use_cases.update_agent,
+        "Changes an agent, switches it off or on again.",
+        input=UpdateAgentInput,
+        payload=AgentPayload,
+        scope=Scope.AGENTS_WRITE,
+        keep_null=True,
+    )
+    decide_agent: AgentPayload | None = command(
+        use_cases.decide_agent,
+        "Lets a pending agent work, or rejects it.",
+        input=DecideAgentInput,
+        payload=AgentPayload,
+        scope=Scope.AGENTS_DECIDE,
+    )
+    delete_agent: DeletePayload | None = command(
+        use_cases.delete_agent,
+        "Takes an agent out of use for good, with its keys and its place. CONFLICT while other agents are made of it "
+        "or hand over to it.",
+        input=DeleteAgentInput,
+        payload=DeletePayload,
+        scope=Scope.AGENTS_WRITE,
+    )
+    import_agent: AgentPayload | None = command(
+        import_agent,
+        "Makes an agent as a document describes it; like any other, it waits for a decision.",
+        input=ImportAgentInput,
+        payload=AgentPayload,
+        scope=Scope.AGENTS_WRITE,
+    )

@@ -16,13 +16,16 @@ from strawberry.types.lazy_type import LazyType
 
 from schema.activity import ActivityQueries
 from schema.activity_stream import ActivitySubscriptions
-from schema.agents import AgentQueries
+from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
+from schema.agents import AgentMutations, AgentQueries
 from schema.audit import AuditMutations, AuditQueries
+from schema.catalog import CatalogMutations, CatalogQueries
 from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
+from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.privacy import PrivacyMutations
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
@@ -37,10 +40,13 @@ from schema.workspace_streams import RegistrySubscriptions
 class Query(
     ActivityQueries,
     AgentQueries,
+    AgentTemplateQueries,
     AuditQueries,
+    CatalogQueries,
     ConsentQueries,
     CredentialQueries,
     IdentityProviderQueries,
+    LlmProviderQueries,
     RegistryQueries,
     SessionQueries,
     TenantQueries,
@@ -55,10 +61,14 @@ class Query(
     "ALREADY_DECIDED and ILLEGAL_TRANSITION a payload holds the object as it stands now."
 )
 class Mutation(
+    AgentMutations,
+    AgentTemplateMutations,
     AuditMutations,
+    CatalogMutations,
     ConsentMutations,
     CredentialMutations,
     IdentityProviderMutations,
+    LlmProviderMutations,
     RecoveryMutations,
     PrivacyMutations,
     RegistryMutations,

@@ -23,9 +23,9 @@ def required(description: str, *, of: str | Reading | None = None, secret: bool 
     return strawberry.field(description=description, metadata={"of": of, "secret": secret})
 
 
-def optional(description: str, *, of: str | Reading | None = None) -> Any:
-    """An input field that may be absent."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"of": of})
+def optional(description: str, *, of: str | Reading | None = None, secret: bool = False) -> Any:
+    """An input field that may be absent; ``of`` and ``secret`` as for one that must be given."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"of": of, "secret": secret})
 
 
 def secrets_of(kind: type) -> frozenset[str]:

@@ -146,7 +146,15 @@ ACME: Final = TenantSample(
             title="CRM Sync",
             domain="Sales",
             description="Keeps contacts in step with the CRM.",
-            config={"tasks": [{"description": "Copy changed contacts", "expected_output": "A count"}]},
+            config={
+                "tasks": [
+                    {
+                        "agent_id": "support_triage",
+                        "description": "Copy changed contacts",
+                        "expected_output": "A count",
+                    }
+                ]
+            },
         ),
         AgentSample(
             name="content_calendar",
@@ -172,7 +180,15 @@ ACME: Final = TenantSample(
             title="Launch Crew",
             domain="Marketing",
             description="Prepares a launch; switched off between launches.",
-            config={"tasks": [{"description": "Prepare the announcement", "expected_output": "A text"}]},
+            config={
+                "tasks": [
+                    {
+                        "agent_id": "seo_writer",
+                        "description": "Prepare the announcement",
+                        "expected_output": "A text",
+                    }
+                ]
+            },
         ),
         AgentSample(
             name="cold_caller",

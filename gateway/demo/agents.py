@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from gateway.demo.samples import AgentSample, AssignmentSample
 from gateway.demo.together import SharingCall
-from models import Agent, AgentStatus, EventTopic, Scope
-from models.ids import encode, uuid7
+from models import Agent, AgentStatus, Decision
+from models.ids import encode
+from resolvers.agent_configs import renamed
+from resolvers.agents import create_agent, decide_agent, update_agent
 from resolvers.assignments import assign_agent, unassign_agent
-from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
-
-_DECIDED: Final = {
-    AgentStatus.PENDING: (),
-    AgentStatus.ACTIVE: ("agent.approved",),
-    AgentStatus.DISABLED: ("agent.approved", "agent.disabled"),
-    AgentStatus.REJECTED: ("agent.rejected",),
-}
-_STATUS_AFTER: Final = {
-    "agent.created": AgentStatus.PENDING,
-    "agent.approved": AgentStatus.ACTIVE,
-    "agent.disabled": AgentStatus.DISABLED,
-    "agent.rejected": AgentStatus.REJECTED,
-}
 
 
 async def enrol(call: SharingCall, samples: tuple[AgentSample, ...]) -> dict[str, UUID]:
-    """Make the agents with the events of their lives; ids by name. Their use cases come with their domain."""
-    work, made = call.shared, dict[str, UUID]()
+    """Make the agents, and decide about each as its sample says; ids by name."""
+    made: dict[str, UUID] = {}
     for sample in samples:
-        agent = _agent(sample, made)
-        if sample.status is not AgentStatus.PENDING:
-            agent.approved_by, agent.approved_at = call.who.user_id, work.now
-        work.add(agent)
-        await work.session.flush()
+        agent = await _make(call, sample, made)
         made[sample.name] = agent.id
-        facets: dict[str, Any] | None = None
-        for kind in ("agent.created", *_DECIDED[sample.status]):
-            facets = _record(work, agent, kind, facets)
+        await _decide(call, agent, sample)
+        agent.source_ref = f"demo.agents:{sample.name}"
+        await call.shared.session.flush()
     return made
 
 
@@ -56,49 +39,32 @@ async def place(
             await unassign_agent(call, workspace_id=there, agent_id=agents[sample.agents[-1]])
 
 
-def _agent(sample: AgentSample, made: Mapping[str, UUID]) -> Agent:
-    parts = [encode(Agent.__typeid__, made[name]) for name in sample.parts]
-    config = {**sample.config, **({"sub_agents": parts} if parts else {})}
-    return Agent(
-        id=uuid7(),
+async def _make(call: SharingCall, sample: AgentSample, made: Mapping[str, UUID]) -> Agent:
+    parts: dict[str, Any] = {"sub_agents": list(sample.parts)} if sample.parts else {}
+    ids = {name: encode(Agent.__typeid__, one) for name, one in made.items()}
+    return await create_agent(
+        call,
         name=sample.name,
+        type=sample.type,
         title=sample.title,
         domain=sample.domain,
         description=sample.description,
-        type=sample.type,
         model=sample.model,
         instruction=sample.instruction,
         capabilities=list(sample.capabilities),
         guardrails=list(sample.guardrails),
-        config=config or None,
-        status=sample.status,
+        config=renamed({**sample.config, **parts} or None, ids),
         is_router=sample.is_router,
-        escalates_to=made[sample.escalates_to] if sample.escalates_to else None,
-        rejection_reason=sample.rejection_reason,
-        source_ref=f"demo.agents:{sample.name}",
+        escalates_to_id=made[sample.escalates_to] if sample.escalates_to else None,
     )
 
 
-def _record(work: UnitOfWork, agent: Agent, kind: str, before: dict[str, Any] | None) -> dict[str, Any]:
-    status = _STATUS_AFTER[kind]
-    after = {
-        "id": str(agent.id),
-        "status": status.value,
-        "type": agent.type.value,
-        "domain": agent.domain,
-        "workspace_id": None,
-        "search": [word for word in (agent.name, agent.title, agent.domain) if word],
-    }
-    work.record(
-        Envelope(
-            topic=EventTopic.REGISTRY,
-            kind=kind,
-            entity_type=Agent.__typeid__,
-            entity_id=agent.id,
-            required_scope=Scope.AGENTS_READ,
-            before=before,
-            after=after,
-            payload={"status": status.value},
-        )
-    )
-    return after
+async def _decide(call: SharingCall, agent: Agent, sample: AgentSample) -> None:
+    if agent.status is sample.status:
+        return
+    if sample.status is AgentStatus.REJECTED:
+        await decide_agent(call, id=agent.id, decision=Decision.REJECT, reason=sample.rejection_reason)
+        return
+    await decide_agent(call, id=agent.id, decision=Decision.APPROVE)
+    if sample.status is AgentStatus.DISABLED:
+        await update_agent(call, id=agent.id, expected_version=agent.version, status=AgentStatus.DISABLED)

@@ -38,7 +38,7 @@ class PlaceSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSample:
-    """An agent. ``parts`` are the agents it is made of, which stand before it in the list."""
+    """An agent. ``parts`` are its sub-agents by name; whom it names stands before it in the list."""
 
     name: str
     type: AgentType = AgentType.LLM

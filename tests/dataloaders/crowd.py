@@ -16,6 +16,8 @@ from models import (
     AgentStatus,
     AgentType,
     DataCategory,
+    LlmProviderType,
+    McpServerType,
     Role,
     SecretOwner,
     TenantPlan,
@@ -137,6 +139,37 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(),
   now() - n * interval '1 second', now() - n * 7919 % 500000 * interval '1 second'
 FROM generate_series(1, :rows) AS n
 """,
+    "llm_providers": """
+INSERT INTO llm_providers (tenant_id, id, name, provider_type, model_id, is_default, is_enabled, config, version,
+  created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'provider ' || n * 7919 % 1000003,
+  CASE WHEN n % 97 = 0 THEN 'ollama' ELSE 'openai' END, 'model', false, n % 89 > 0, '{}', 1,
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "mcp_servers": """
+INSERT INTO mcp_servers (tenant_id, id, name, config, environments, tools, type, version, created_at)
+SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+  ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
+  gen_random_uuid(), 'server ' || n * 7919 % 1000003, '{}', '{}', '[]',
+  CASE WHEN n % 97 = 0 THEN 'official' ELSE 'custom' END, 1, now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "tools": """
+INSERT INTO tools (tenant_id, id, name, config, environments, version, created_at)
+SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+  ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
+  gen_random_uuid(), 'tool ' || n * 7919 % 1000003, '{}', '{}', 1, now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "agent_templates": """
+INSERT INTO agent_templates (tenant_id, id, name, description, config, category, is_builtin, version, created_at)
+SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+  ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
+  gen_random_uuid(), 'template ' || n * 7919 % 1000003, '', '{}', 'kind ' || n % 151, false, 1,
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
 }
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -191,6 +224,14 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("agents", "status"): [AgentStatus.REJECTED],
         ("agents", "type"): [AgentType.CREW_AI],
         ("agents", "workspace_id"): crowd.mine,
+        ("agent_templates", "category"): "kind 7",
+        ("agent_templates", "name"): "template 31676",
+        ("llm_providers", "is_enabled"): False,
+        ("llm_providers", "name"): "provider 31676",
+        ("llm_providers", "provider_type"): [LlmProviderType.OLLAMA],
+        ("mcp_servers", "name"): "server 31676",
+        ("mcp_servers", "type"): [McpServerType.OFFICIAL],
+        ("tools", "name"): "tool 31676",
         ("api_keys", "created_by"): crowd.mine,
         ("api_keys", "is_active"): True,
         ("api_keys", "workspace_id"): crowd.mine,

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from models import PLATFORM_TENANT_ID
 from models.base import Base
 from models.database import role_url
 from models.migrate import differences
@@ -34,6 +35,13 @@ DEFINERS: Final = {
     "search_workspaces": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "tenant_by_slug": "sign-in knows a slug and no tenant yet; returns id and status",
 }
+
+SHARED: Final = {
+    "agent_templates": "the built-in ones are for everybody",
+    "mcp_servers": "the platform's are for everybody",
+    "tools": "the platform's are for everybody",
+}
+"""Tables of which every tenant also sees the platform's rows; it writes none of them."""
 
 OF_THE_WORKER: Final = {"drop_log_month", "make_log_months"}
 """Functions with the rights of the owner, which only the worker's role may call."""
@@ -226,19 +234,22 @@ async def test_every_privilege_has_a_policy_that_names_its_role(owner: AsyncEngi
 
 
 async def test_the_serving_role_sees_and_writes_the_bound_tenant_only(owner: AsyncEngine) -> None:
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[tuple[str, str | None]]] = {}
     for row in await _rows(owner, _POLICIES):
         if row.role == APP:
             found.setdefault(row.name, []).append((row.sees, row.writes))
     bound = "( SELECT (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid AS \"nullif\")"
-    expected = {}
+    expected: dict[str, list[tuple[str, str | None]]] = {}
     for table in (
         await _tables(owner) - {name for name, may in APP_MAY_LESS.items() if not may} - set(WITHOUT_PROTECTION)
     ):
         column = "id" if table == "tenants" else "tenant_id"
         mine = "true" if table in OPEN_TO_ALL else f"({column} = {bound})"
-        expected[table] = [(mine, mine)]
-    assert found == expected
+        both = f"(tenant_id = ANY (ARRAY[{bound}, '{PLATFORM_TENANT_ID}'::uuid]))"
+        expected[table] = [(mine, mine), *([(both, None)] if table in SHARED else [])]
+    assert {table: sorted(rules, key=str) for table, rules in found.items()} == {
+        table: sorted(rules, key=str) for table, rules in expected.items()
+    }
 
 
 async def test_every_row_belongs_to_a_tenant(owner: AsyncEngine) -> None:

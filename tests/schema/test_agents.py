@@ -1,4 +1,4 @@
-"""This module is where agents are specified as their readers see them; changing them comes with their own issue."""
+"""This module is where agents are specified as their readers see them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from models import Agent, AgentStatus, AgentType, User, UserStatus, Workspace
 from models.ids import encode, uuid7
 from resolvers.principal import Principal
+from resolvers.secrets import set_secret
 from tests.conftest import counted
 from tests.schema.conftest import Gateway
-from tests.world import Tenants, principal
+from tests.world import Tenants, call_of, principal
 
 LIST = """query($filter: AgentFilter, $orderBy: AgentOrder) { agents(first: 100, filter: $filter, orderBy: $orderBy) {
   nodes { name } totalCount } }"""
@@ -25,6 +26,7 @@ async def place(gateway: Gateway, tenants: Tenants) -> UUID:
     """A workspace with three agents about it, and a stranger in the other tenant."""
     place, chief, approver = uuid7(), uuid7(), uuid7()
     mine = {"tenant_id": tenants.mine}
+    key = await set_secret(call_of(gateway.services, principal(tenants.mine)), key="TOKEN", value="swordfish")
     async with gateway.services.database.session(tenants.mine) as session:
         session.add(Workspace(**mine, id=place, name="Marketing"))
         session.add(User(**mine, id=approver, display_name="Ada", status=UserStatus.ACTIVE))
@@ -44,7 +46,7 @@ async def place(gateway: Gateway, tenants: Tenants) -> UUID:
                 workspace_id=place,
                 escalates_to=chief,
                 approved_by=approver,
-                api_key_secret_id=uuid7(),
+                api_key_secret_id=key.id,
             )
         )
         session.add(Agent(**mine, name="crm_sync", type=AgentType.TASK, status=AgentStatus.REJECTED))

@@ -31,10 +31,6 @@ from tests.report import record
 CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 
 TO_COME: Final = {
-    "agents": """
-        Mutation.createAgent Mutation.updateAgent Mutation.decideAgent Mutation.deleteAgent
-        AgentPayload CreateAgentInput UpdateAgentInput DecideAgentInput DeleteAgentInput Decision
-    """,
     "conversations": """
         Agent.conversations Query.conversations Query.conversation Query.contacts
         Mutation.startConversation Mutation.appendMessage Mutation.publishMessageChunk Mutation.updateConversation

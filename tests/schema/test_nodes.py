@@ -10,13 +10,18 @@ import pytest
 from models import (
     AccessType,
     Agent,
+    AgentTemplate,
     AgentType,
     ApiKey,
     DataCategory,
     IdentityProvider,
+    LlmProvider,
+    LlmProviderType,
+    McpServer,
     Role,
     Scope,
     Session,
+    Tool,
     User,
     UserConsent,
     UserStatus,
@@ -52,6 +57,12 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         UserConsent(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, consent_type="c", granted=True),
         ApiKey(tenant_id=tenant_id, id=uuid7(), name="key", prefix="sbx", secret_hash=b""),
         IdentityProvider(tenant_id=tenant_id, id=uuid7(), issuer="https://id.example", client_id="signalbox"),
+        AgentTemplate(tenant_id=tenant_id, id=uuid7(), name="template"),
+        LlmProvider(
+            tenant_id=tenant_id, id=uuid7(), name="model", provider_type=LlmProviderType.OLLAMA, model_id="llama"
+        ),
+        McpServer(tenant_id=tenant_id, id=uuid7(), name="server"),
+        Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

@@ -49,7 +49,7 @@ def refuse_unknown(document: Any, environments: dict[str, Any], *field: str) -> 
 def texts(document: Any, *path: str) -> Iterator[tuple[Path, str]]:
     """Every text in a JSON document with the path to it. Raises INVALID for one that is nested too deeply."""
     if len(path) > _DEEPEST:
-        raise invalid(f"This is nested deeper than {_DEEPEST} levels.", "input", *path[:2])
+        raise invalid(f"This is nested deeper than {_DEEPEST} levels.", "input", *path[:1])
     if isinstance(document, str):
         yield path, document
     elif isinstance(document, dict):

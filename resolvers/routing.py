@@ -109,17 +109,22 @@ def ranking(candidates: list[Candidate], query: str, domain: str | None) -> list
 def _reasons(agent: Candidate, said: str, domain: str | None) -> Iterator[Reason]:
     if agent.domain and domain and agent.domain.casefold() == domain.casefold():
         yield Reason("Its domain is the one that was asked for.", _SAME_DOMAIN)
-    if agent.domain and _folded(agent.domain) in said:
+    if _names(said, agent.domain or ""):
         yield Reason("The query names its domain.", _DOMAIN_NAMED)
-    if _folded(agent.name) in said:
+    if _names(said, agent.name):
         yield Reason("The query names it.", _NAME_NAMED)
     for capability in agent.capabilities:
-        if _folded(capability) in said:
+        if _names(said, capability):
             yield Reason(f"The query names what it can do: {capability}.", _CAPABILITY_NAMED)
     words = dict.fromkeys(_WORD.findall((agent.description or "").casefold()))
     for word in words:
         if len(word) > _LONGER_THAN and word in said:
             yield Reason(f"The query holds a word of its description: {word}.", _WORD_NAMED)
+
+
+def _names(said: str, text: str) -> bool:
+    word = _folded(text)
+    return bool(word) and word in said
 
 
 def _folded(text: str) -> str:

@@ -81,8 +81,17 @@ async def kinds(gateway: Gateway, who: Principal, ids: Sequence[str]) -> list[st
 
 async def settings(gateway: Gateway, tenant_id: UUID, **said: Any) -> None:
     """Set what the tenant's administrators set."""
+    await _tenant(gateway, tenant_id, settings=said)
+
+
+async def room_for(gateway: Gateway, tenant_id: UUID, agents: int) -> None:
+    """Set how many agents the tenant may have."""
+    await _tenant(gateway, tenant_id, limits={"agents": agents})
+
+
+async def _tenant(gateway: Gateway, tenant_id: UUID, **values: Any) -> None:
     async with gateway.services.database.session(tenant_id) as session:
-        await session.execute(update(Tenant).where(Tenant.id == tenant_id).values(settings=said))
+        await session.execute(update(Tenant).where(Tenant.id == tenant_id).values(**values))
         await session.commit()
 
 

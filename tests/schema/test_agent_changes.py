@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from models import AgentReference, Role, Scope, Secret, Tenant
+from models import AgentReference, Role, Scope, Secret, Workspace
 from models.ids import encode, parse, uuid7
 from models.scopes import ROLE_SCOPES
 from resolvers.agents import MODEL_KEY
@@ -26,9 +26,11 @@ from tests.schema.staff import (
     done,
     kinds,
     make,
+    mutation,
     nobody,
     person,
     refused,
+    room_for,
     settings,
 )
 from tests.world import Fleet, Tenants, call_of, principal
@@ -80,8 +82,7 @@ async def test_a_model_is_one_of_those_that_the_tenant_allows(
 async def test_an_agents_provider_is_there_and_switched_on(
     gateway: Gateway, admin: Principal, stranger: Principal
 ) -> None:
-    document = """mutation($input: CreateLlmProviderInput!) { createLlmProvider(input: $input) {
-      llmProvider { id } userErrors { code message field } } }"""
+    document = mutation("createLlmProvider", "llmProvider")
     given = {"providerType": "OPENAI", "modelId": "gpt-4o"}
     mine = await done(gateway, admin, document, name="on", **given)
     off = await done(gateway, admin, document, name="off", isEnabled=False, **given)
@@ -255,8 +256,6 @@ async def test_a_new_agent_takes_a_free_place_and_no_other(
 ) -> None:
     theirs = Fleet(gateway.services.database, tenants.other)
     async with gateway.services.database.session(tenants.mine) as session:
-        from models import Workspace
-
         free = Workspace(tenant_id=tenants.mine, id=uuid7(), name="free")
         session.add(free)
         await session.commit()
@@ -313,9 +312,7 @@ async def test_a_retry_under_a_key_makes_one_agent(gateway: Gateway, admin: Prin
 
 async def test_the_plan_says_how_many_agents_there_are(gateway: Gateway, tenants: Tenants, admin: Principal) -> None:
 
-    async with gateway.services.database.session(tenants.mine) as session:
-        await session.execute(update(Tenant).where(Tenant.id == tenants.mine).values(limits={"agents": 1}))
-        await session.commit()
+    await room_for(gateway, tenants.mine, 1)
     made = await make(gateway, admin)
     said: dict[str, Any] = {"name": "x", "type": "LLM", "model": "gpt-4o"}
     assert (await refused(gateway, admin, CREATE, **said))[0] == "LIMIT_EXCEEDED"

@@ -12,15 +12,13 @@ from models.ids import NIL, encode
 from resolvers.principal import Principal
 from tests.report import record
 from tests.schema.conftest import Gateway
-from tests.schema.staff import CREATE, UPDATE, answered, done, make, nobody, person, refused
+from tests.schema.staff import CREATE, DELETE, UPDATE, answered, done, make, mutation, nobody, person, refused
 from tests.world import Tenants
 
 CARD: Final = "https://partner.example/.well-known/agent.json"
 HTTP: Final = {"name": "crm", "method": "POST", "endpoint": "https://crm.example/contacts/{id}"}
-SERVER: Final = """mutation($input: CreateMcpServerInput!) { createMcpServer(input: $input) {
-  mcpServer { id } userErrors { code message field } } }"""
-TOOL: Final = """mutation($input: CreateToolInput!) { createTool(input: $input) {
-  tool { id } userErrors { code message field } } }"""
+SERVER: Final = mutation("createMcpServer", "mcpServer")
+TOOL: Final = mutation("createTool", "tool")
 
 
 @pytest.fixture
@@ -157,8 +155,7 @@ async def test_whom_a_configuration_names_is_there_and_of_the_same_tenant(
 ) -> None:
     theirs = await make(gateway, await person(gateway, tenants.other), "theirs")
     gone = await make(gateway, admin, "gone")
-    delete = "mutation($input: DeleteAgentInput!) { deleteAgent(input: $input) { deletedId userErrors { code } } }"
-    await done(gateway, admin, delete, id=gone["id"])
+    await done(gateway, admin, DELETE, id=gone["id"])
     messages = set()
     for bad in (theirs["id"], gone["id"], nobody("agent"), nobody("user"), encode("agent", NIL), "nonsense", ""):
         kind, config, path = _naming(place, bad)
@@ -247,8 +244,7 @@ async def test_what_an_agent_uses_of_the_catalog_is_there_and_fits(
         said: dict[str, Any] = {"name": "x", "type": "LLM", "model": "gpt-4o", "config": config}
         assert await refused(gateway, admin, CREATE, **said) == (code, ["input", "config", *path])
     for document, id in (("deleteMcpServer", mine), ("deleteTool", tool)):
-        kind = f"{document[0].upper()}{document[1:]}Input!"
-        delete = f"mutation($input: {kind}) {{ {document}(input: $input) {{ deletedId userErrors {{ code field message }} }} }}"
+        delete = mutation(document, "deletedId", "")
         assert await refused(gateway, admin, delete, id=id) == ("CONFLICT", ["input", "id"])
 
 

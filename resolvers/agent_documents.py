@@ -115,7 +115,7 @@ async def import_agent(call: Call, *, document: Any) -> Agent:
     )
     for name in _PLAIN:
         if value := getattr(body, name):
-            fields[name] = value  # type: ignore[literal-required]
+            fields[name] = value
     if body.escalatesTo:
         fields["escalates_to_id"] = parse(texts.get(body.escalatesTo, body.escalatesTo), Agent.__typeid__)
     try:

@@ -72,26 +72,37 @@ class Environments(Shape):
     environments: dict[str, Annotated[str, Field(max_length=1_000)]] = Field(max_length=MOST_ENVIRONMENTS)
 
 
-class ToolChanges(TypedDict, total=False):
-    """What an update of a tool may say; absent stays, None clears."""
+class ToolFields(TypedDict, total=False):
+    """What can be said of a tool when it is made and later; absent stays, None clears."""
 
-    name: str
     description: str | None
     config: dict[str, Any] | None
     environments: dict[str, Any] | None
 
 
-class ServerChanges(ToolChanges, total=False):
-    """What an update of a server may say besides."""
+class ServerFields(ToolFields, total=False):
+    """What can be said of a server besides."""
 
     tools: list[Any] | None
     type: McpServerType
 
 
+class ToolChanges(ToolFields, total=False):
+    """What an update of a tool may say."""
+
+    name: str
+
+
+class ServerChanges(ServerFields, total=False):
+    """What an update of a server may say."""
+
+    name: str
+
+
 Item = TypeVar("Item", McpServer, Tool)
 
 
-async def create_mcp_server(call: Call, *, name: str, **said: Unpack[ServerChanges]) -> McpServer:
+async def create_mcp_server(call: Call, *, name: str, **said: Unpack[ServerFields]) -> McpServer:
     """A new server of the caller's tenant; shared when that is the platform's. Raises INVALID, ALREADY_EXISTS.
 
     Commits.
@@ -127,7 +138,7 @@ async def delete_mcp_server(call: Call, *, id: UUID, expected_version: int | Non
     return server.typeid
 
 
-async def create_tool(call: Call, *, name: str, **said: Unpack[ToolChanges]) -> Tool:
+async def create_tool(call: Call, *, name: str, **said: Unpack[ToolFields]) -> Tool:
     """A new tool of the caller's tenant; shared when it is the platform's. Raises INVALID, ALREADY_EXISTS. Commits."""
     given: dict[str, Any] = {"config": None, "environments": None, **said, "name": name}
     return await _create(call, Tool(**_cleaned(given, Shape)), "tool.created")

@@ -48,7 +48,7 @@ def test_what_was_decided_is_not_decided_again(status: AgentStatus, decision: De
 SWITCHED = {AgentStatus.ACTIVE, AgentStatus.DISABLED}
 
 
-@pytest.mark.parametrize(("before", "after"), product(AgentStatus, AgentStatus))
+@pytest.mark.parametrize(("before", "after"), list(product(AgentStatus, AgentStatus)))
 def test_only_active_and_disabled_are_switched_without_a_decision(before: AgentStatus, after: AgentStatus) -> None:
     one = agent(before)
     if before is after or {before, after} == SWITCHED:

@@ -42,25 +42,25 @@ async def person(gateway: Gateway, tenant_id: UUID, role: Role = Role.ADMIN) -> 
     return principal(tenant_id, role, user_id=user.id, scopes=ROLE_SCOPES[role])
 
 
-async def done(gateway: Gateway, who: Principal, document: str, **said: Any) -> Any:
+async def done(gateway: Gateway, who: Principal, mutates: str, /, **said: Any) -> Any:
     """What a mutation made; it must have nothing to complain about."""
-    payload = await answered(gateway, who, document, **said)
+    payload = await answered(gateway, who, mutates, **said)
     errors = payload.pop("userErrors")
     assert errors == [], errors
     (made,) = payload.values()
     return made
 
 
-async def answered(gateway: Gateway, who: Principal, document: str, **said: Any) -> dict[str, Any]:
+async def answered(gateway: Gateway, who: Principal, mutates: str, /, **said: Any) -> dict[str, Any]:
     """A mutation's payload."""
-    (payload,) = (await gateway.data(who, document, input=said)).values()
+    (payload,) = (await gateway.data(who, mutates, input=said)).values()
     found: dict[str, Any] = payload
     return found
 
 
-async def refused(gateway: Gateway, who: Principal, document: str, **said: Any) -> tuple[str, list[str] | None]:
+async def refused(gateway: Gateway, who: Principal, mutates: str, /, **said: Any) -> tuple[str, list[str] | None]:
     """Code and path of the one complaint a mutation has."""
-    (error,) = (await answered(gateway, who, document, **said))["userErrors"]
+    (error,) = (await answered(gateway, who, mutates, **said))["userErrors"]
     return error["code"], error["field"]
 
 

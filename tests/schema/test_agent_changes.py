@@ -217,9 +217,10 @@ async def test_of_two_routers_at_once_one_is_made(gateway: Gateway, admin: Princ
 async def test_making_a_router_demands_the_right_to_decide(gateway: Gateway, tenants: Tenants) -> None:
     scopes = frozenset({Scope.AGENTS_READ, Scope.AGENTS_WRITE})
     machine = principal(tenants.mine, Role.API_CLIENT, api_key_id=uuid7(), scopes=scopes)
-    assert await done(gateway, machine, CREATE, name="x", type="LLM", model="gpt-4o")
+    create = mutation("createAgent", "agent")
+    assert await done(gateway, machine, create, name="x", type="LLM", model="gpt-4o")
     said = {"input": {"name": "y", "type": "LLM", "model": "gpt-4o", "isRouter": True}}
-    answer = await gateway.answer(machine, CREATE, **said)
+    answer = await gateway.answer(machine, create, **said)
     assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 

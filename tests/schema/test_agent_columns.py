@@ -3,6 +3,7 @@ with a value of its own and read back by somebody who only looks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
@@ -95,7 +96,7 @@ async def _read(gateway: Gateway, tenants: Tenants, kind: str, fields: str, id: 
     return found
 
 
-def _seen(columns: dict[str, str | None], found: dict[str, Any], written: dict[str, Any], source: str) -> None:
+def _seen(columns: Mapping[str, str | None], found: dict[str, Any], written: dict[str, Any], source: str) -> None:
     fields = [field for field in columns.values() if field is not None]
     silent = [field for field in fields if found[field] in (None, "", [], {}, False)]
     assert silent == []
@@ -223,6 +224,6 @@ async def test_every_column_of_aiops_providers(gateway: Gateway, tenants: Tenant
         ("aiops-platform", "llm_providers", AIOPS_PROVIDER),
     ],
 )
-def test_the_columns_are_as_many_as_the_sources_have(file: str, table: str, columns: dict[str, str | None]) -> None:
+def test_the_columns_are_as_many_as_the_sources_have(file: str, table: str, columns: Mapping[str, str | None]) -> None:
     counts = {"agent": 11, "mcp_server": 9, "tool": 7, "agents": 16, "agent_templates": 7, "llm_providers": 7}
     assert len(columns) == counts[table], file

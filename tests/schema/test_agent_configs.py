@@ -142,11 +142,12 @@ async def test_a_deeply_nested_configuration_is_refused(gateway: Gateway, admin:
 
 def _naming(kind: str, named: str) -> tuple[str, dict[str, Any], list[str]]:
     """A configuration that names an agent in one of the places where one can be named."""
-    return {
+    places: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         "sub-agent": ("SEQUENTIAL", {"sub_agents": [named]}, ["sub_agents", "0"]),
         "tool": ("LLM", {"agent_tools": [named]}, ["agent_tools", "0"]),
         "task": ("TASK", {"tasks": [{"agent_id": named, "description": "x"}]}, ["tasks", "0", "agent_id"]),
-    }[kind]
+    }
+    return places[kind]
 
 
 @pytest.mark.parametrize("place", ["sub-agent", "tool", "task"])

@@ -15,7 +15,7 @@ from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.world import Tenants, principal
 
-ROUTE = """query($query: String!, $domain: String) { routeQuery(query: $query, domain: $domain) {
+ROUTE = """query($asked: String!, $domain: String) { routeQuery(query: $asked, domain: $domain) {
   agent { name } score confidence reasons { reason points }
   alternatives { agent { name } score confidence reasons { points } } } }"""
 
@@ -96,7 +96,7 @@ async def test_a_query_goes_to_the_active_agent_that_knows_most_with_reasons_and
     await _staff(gateway, tenants)
     viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
     with counted(gateway.services.database) as statements:
-        found = (await gateway.data(viewer, ROUTE, query="HR: leave and payments", domain="HR"))["routeQuery"]
+        found = (await gateway.data(viewer, ROUTE, asked="HR: leave and payments", domain="HR"))["routeQuery"]
     assert found["agent"] == {"name": "hr"}
     assert (found["score"], found["confidence"]) == (11.5, 1.0)
     assert [one["points"] for one in found["reasons"]] == [5, 3, 2, 1.5]
@@ -108,7 +108,7 @@ async def test_a_query_goes_to_the_active_agent_that_knows_most_with_reasons_and
 async def test_where_nothing_speaks_for_anybody_the_oldest_answers(gateway: Gateway, tenants: Tenants) -> None:
     await _staff(gateway, tenants)
     viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
-    found = (await gateway.data(viewer, ROUTE, query="xyz"))["routeQuery"]
+    found = (await gateway.data(viewer, ROUTE, asked="xyz"))["routeQuery"]
     assert found == {
         "agent": {"name": "front_desk"},
         "score": 0.0,
@@ -120,14 +120,14 @@ async def test_where_nothing_speaks_for_anybody_the_oldest_answers(gateway: Gate
 
 async def test_without_an_active_agent_there_is_none(gateway: Gateway, tenants: Tenants) -> None:
     viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
-    found = (await gateway.data(viewer, ROUTE, query="anything\x00", domain="\x00"))["routeQuery"]
+    found = (await gateway.data(viewer, ROUTE, asked="anything\x00", domain="\x00"))["routeQuery"]
     assert (found["agent"], found["confidence"], found["alternatives"]) == (None, 0.0, [])
 
 
 async def test_a_query_has_its_limit_and_its_scope(gateway: Gateway, tenants: Tenants) -> None:
     viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
-    long = await gateway.answer(viewer, ROUTE, query="x" * 10_001)
+    long = await gateway.answer(viewer, ROUTE, asked="x" * 10_001)
     assert long["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
     machine = principal(tenants.mine, Role.API_CLIENT, api_key_id=uuid7(), scopes=frozenset())
-    refused = await gateway.answer(machine, ROUTE, query="x")
+    refused = await gateway.answer(machine, ROUTE, asked="x")
     assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"

@@ -10,6 +10,7 @@ from uuid import UUID
 from dataloaders.tenants import tenant_by_slug
 from gateway.demo.acme import ACME
 from gateway.demo.agents import enrol, place
+from gateway.demo.catalog import furnish, share
 from gateway.demo.file import DemoFile, DemoTenant, read_demo
 from gateway.demo.globex import GLOBEX
 from gateway.demo.keys import FLEET, bygone_keys, fleet_key
@@ -43,6 +44,7 @@ async def seed(services: Services, data_dir: Path, url: str, seed: int = DEFAULT
     platform = await platform_admin(services)
     for slug, name, status in CLOSED:
         await _closed(services, platform, slug, name, status)
+    await share(services, platform)
     tenants = []
     for sample in TENANTS:
         tenant_id = await _tenant(services, platform, sample)
@@ -81,6 +83,7 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
     rng = Random(f"{seed}/{sample.slug}")  # noqa: S311 - nothing secret is drawn
     if not await is_built(services, admin.tenant_id, sample):
         async with together(services, admin) as call:
+            await furnish(call)
             places = await build(call, sample, rng)
             agents = await enrol(call, sample.agents)
             await place(call, sample.assignments, places, agents)

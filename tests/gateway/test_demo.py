@@ -26,6 +26,10 @@ from models import (
     ApiKey,
     AssignmentStatus,
     Event,
+    LlmProvider,
+    LlmProviderType,
+    McpServer,
+    McpServerType,
     Role,
     RuntimeState,
     StructureEvent,
@@ -176,6 +180,14 @@ async def test_every_tenant_status_and_plan_is_there(demo: Services, url: str) -
     assert {row.status for row in rows} == set(TenantStatus)
     assert {row.plan for row in rows} == set(TenantPlan)
     assert {row.slug for row in rows if row.status is TenantStatus.ACTIVE} == {"platform", "acme", "globex"}
+
+
+async def test_model_providers_of_every_type_are_there_and_servers_are_shared(demo: Services, url: str) -> None:
+    for slug in ("acme", "globex"):
+        assert await _words(url, slug, LlmProvider.provider_type) == set(LlmProviderType)
+        assert await _words(url, slug, LlmProvider.is_default) == {True, False}
+    kinds = await _words(url, "platform", McpServer.type) | await _words(url, "acme", McpServer.type)
+    assert kinds == set(McpServerType)
 
 
 async def test_agents_of_every_type_are_there_and_one_of_each_tenant_routes(demo: Services, url: str) -> None:

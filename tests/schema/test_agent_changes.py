@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models import AgentReference, Role, Scope, Secret, Workspace
+from models import AgentReference, Event, Role, Scope, Secret, Workspace
 from models.ids import encode, parse, uuid7
 from models.scopes import ROLE_SCOPES
 from resolvers.agents import MODEL_KEY
@@ -33,6 +33,7 @@ from tests.schema.staff import (
     room_for,
     settings,
 )
+from tests.schema.test_activity_stream import feed
 from tests.world import Fleet, Tenants, call_of, principal
 
 ONE = "query($id: ID!) { agent(id: $id) { id status version } }"
@@ -358,3 +359,30 @@ async def test_making_an_agent_costs_the_same_statements_for_any_number_of_parts
         await make(gateway, admin, "whole", type="PARALLEL", config={"sub_agents": ids})
     assert len(statements) <= 20
     record(5, "createAgent made of other agents", parts, f"{len(statements)} statements")
+
+
+async def test_whoever_watches_the_log_sees_an_agents_life_and_nobody_elses(
+    gateway: Gateway, tenants: Tenants, admin: Principal, stranger: Principal
+) -> None:
+    viewer = await person(gateway, tenants.mine, Role.VIEWER)
+    async with feed(gateway, viewer) as subscriber:
+        await make(gateway, stranger, "theirs")
+        made = await make(gateway, admin, domain="Finance", apiKey="sk-swordfish")
+        await done(gateway, admin, DECIDE, id=made["id"], decision="APPROVE")
+        await done(gateway, admin, DELETE, id=made["id"])
+        items = [(await subscriber.next())["event"] for _ in range(3)]
+    # What is told of its key is for whoever reads secrets.
+    assert [one["kind"] for one in items] == ["agent.created", "agent.approved", "agent.deleted"]
+    async with gateway.services.database.session(tenants.mine) as session:
+        events = select(Event).where(Event.tenant_id == tenants.mine, Event.entity_type == "agent").order_by(Event.seq)
+        told = [(one.before, one.after, one.payload) for one in await session.scalars(events)]
+    facets = {
+        "id": str(parse(made["id"], "agent")),
+        "status": "pending",
+        "type": "llm",
+        "domain": "Finance",
+        "workspace_id": None,
+        "search": ["helper", "Finance"],
+    }
+    active = {**facets, "status": "active"}
+    assert told == [(None, facets, {}), (facets, active, {"status": "active"}), (active, None, {})]

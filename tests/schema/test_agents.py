@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from models import Agent, AgentStatus, AgentType, User, UserStatus, Workspace
+from models import Agent, AgentStatus, AgentType, LlmProvider, LlmProviderType, User, UserStatus, Workspace
 from models.ids import encode, uuid7
 from resolvers.principal import Principal
 from resolvers.secrets import set_secret
 from tests.conftest import counted
+from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.world import Tenants, call_of, principal
 
@@ -114,3 +115,33 @@ async def test_another_tenants_agent_is_not_there(gateway: Gateway, tenants: Ten
     other = principal(tenants.other, user_id=uuid7())
     assert await gateway.data(other, ONE, id=encode("agent", place)) == {"agent": None}
     assert (await gateway.data(other, LIST))["agents"] == {"nodes": [{"name": "refine_theirs"}], "totalCount": 1}
+
+
+@pytest.mark.parametrize("count", [1, 50, 100])
+async def test_a_list_with_whom_agents_turn_to_costs_the_same_statements_for_any_number_of_rows(
+    gateway: Gateway, tenants: Tenants, count: int
+) -> None:
+    chief, provider = uuid7(), uuid7()
+    mine: dict[str, Any] = {"tenant_id": tenants.mine, "type": AgentType.LLM}
+    async with gateway.services.database.session(tenants.mine) as session:
+        session.add(Agent(**mine, id=chief, name="a_chief"))
+        session.add(
+            LlmProvider(
+                tenant_id=tenants.mine,
+                id=provider,
+                name="main",
+                provider_type=LlmProviderType.OPENAI,
+                model_id="gpt-4o",
+            )
+        )
+        await session.flush()
+        for number in range(count - 1):
+            session.add(Agent(**mine, name=f"b_{number}", escalates_to=chief, llm_provider_id=provider))
+        await session.commit()
+    document = "{ agents(first: 100) { totalCount nodes { name escalatesTo { name } llmProvider { name } } } }"
+    with counted(gateway.services.database) as statements:
+        page = (await gateway.data(principal(tenants.mine, user_id=uuid7()), document))["agents"]
+    assert len(page["nodes"]) == page["totalCount"] == count
+    # The page, its count, and one for each of the two relations; a lone agent has neither.
+    assert len(statements) == (4 if count > 1 else 2)
+    record(5, "agents with whom they turn to and their providers", count, f"{len(statements)} statements")

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from models import PLATFORM_TENANT_ID, Role, Scope
+from models import PLATFORM_TENANT_ID, Role, Scope, Tool
 from models.ids import uuid7
 from models.scopes import ROLE_SCOPES
 from resolvers.principal import Principal
+from tests.conftest import counted
+from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.schema.staff import answered, done, kinds, make, mutation, nobody, person, refused
 from tests.world import Tenants
@@ -208,3 +210,19 @@ async def test_a_retry_under_a_key_makes_one_server(gateway: Gateway, admin: Pri
     first = await done(gateway, admin, CREATE["mcpServer"], name="one", idempotencyKey="once", **BRAVE)
     again = await done(gateway, admin, CREATE["mcpServer"], name="one", idempotencyKey="once", **BRAVE)
     assert again["id"] == first["id"]
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_a_list_of_own_and_shared_is_one_statement_for_any_number_of_rows(
+    gateway: Gateway, tenants: Tenants, count: int
+) -> None:
+    async with gateway.services.database.session(tenants.mine) as session:
+        for number in range(count):
+            session.add(Tool(tenant_id=tenants.mine, name=f"tool {number}"))
+        await session.commit()
+    with counted(gateway.services.database) as statements:
+        who = await person(gateway, tenants.mine)
+        page = (await gateway.data(who, "{ tools(first: 100) { nodes { id } } }"))["tools"]
+    assert len(page["nodes"]) >= count
+    assert len([one for one in statements if "tools" in one]) == 1
+    record(5, "tools, own and shared", count, "1 statement")

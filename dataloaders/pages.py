@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from dataloaders.base import is_shared, seen_by
+from dataloaders.base import is_shared, seen_by, tenant_of
 from models import PLATFORM_TENANT_ID
 from models.database import Database, database_trouble
 from models.errors import BadRequest
@@ -176,11 +176,12 @@ class Listing:
     always: Callable[[Mapping[str, Any]], list[ColumnElement[bool]]] = lambda _: []
     across_tenants: bool = False
 
-    def statement(self, tenant_id: UUID, given: Mapping[str, Any]) -> Select[Any] | None:
-        """All rows that match, unsorted; None when nothing can."""
+    def statement(self, tenant_id: UUID, given: Mapping[str, Any], *, own: bool = False) -> Select[Any] | None:
+        """All rows that match, unsorted; None when nothing can. ``own``: without those that the platform shares."""
         statement = select(self.model).where(*self.always(given))
         if not self.across_tenants:
-            statement = statement.where(seen_by(self.model, tenant_id))
+            of_tenant = tenant_of(self.model) == tenant_id if own else seen_by(self.model, tenant_id)
+            statement = statement.where(of_tenant)
         for name, value in given.items():
             condition = self.filters[name](value)
             if condition is None:
@@ -304,12 +305,9 @@ class _Sorter:
         descending = (self.direction is Direction.DESC) != backward
         return statement.order_by(*(key.desc() if descending else key.asc() for key in self.keys))
 
-    def merged(self, matching: Select[Any], owners: list[UUID], backward: bool, limit: int) -> Select[Any]:
-        """The first rows of two tenants' together: each tenant's are read by the index, in its order."""
-        parts = [
-            self.sort(matching.where(self.model.tenant_id == owner), backward).limit(limit).subquery()
-            for owner in owners
-        ]
+    def merged(self, lists: list[Select[Any]], backward: bool, limit: int) -> Select[Any]:
+        """The first rows of several tenants' together: each tenant's are read by the index, in its order."""
+        parts = [self.sort(one, backward).limit(limit).subquery() for one in lists]
         row = aliased(self.model, union_all(*(select(part) for part in parts)).subquery())
         column = getattr(row, self.order.column.key)
         outer = replace(self, order=replace(self.order, column=column), model=row)
@@ -338,11 +336,13 @@ async def read_page(
     ]
     if matching is None or size == 0:
         return page
-    matching = matching.where(*bounded)
     if owners := listing.owners(tenant_id):
-        statement = sorter.merged(matching, owners, window.backward, size + 1)
+        # One by one: an index over (tenant_id, …) has no order for two tenants at once.
+        each = [listing.statement(owner, given, own=True) for owner in owners]
+        lists = [one.where(*bounded) for one in each if one is not None]
+        statement = sorter.merged(lists, window.backward, size + 1)
     else:
-        statement = sorter.sort(matching, window.backward).limit(size + 1)
+        statement = sorter.sort(matching.where(*bounded), window.backward).limit(size + 1)
     async with listing.session(database, tenant_id) as session:
         rows = list(await session.scalars(statement))
     more = len(rows) > size

@@ -27,19 +27,19 @@ class Gateway:
         self.operations = GatewayOperations(core(build()), anonymous_introspection=True)
         self.operations.serve(services)
 
-    async def answer(self, who: Principal | None, query: str, **variables: Any) -> dict[str, Any]:
+    async def answer(self, who: Principal | None, query: str, /, **variables: Any) -> dict[str, Any]:
         """The whole answer, errors included."""
         outcome = await self.operations.execute(OperationRequest(query, variables=variables), who, "test")
         return outcome.payload
 
-    async def data(self, who: Principal | None, query: str, **variables: Any) -> dict[str, Any]:
+    async def data(self, who: Principal | None, query: str, /, **variables: Any) -> dict[str, Any]:
         """The data of an answer that has no errors."""
         payload = await self.answer(who, query, **variables)
         assert "errors" not in payload, payload["errors"]
         data: dict[str, Any] = payload["data"]
         return data
 
-    async def watch(self, who: Principal | None, query: str, **variables: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def watch(self, who: Principal | None, query: str, /, **variables: Any) -> AsyncGenerator[dict[str, Any], None]:
         """A subscription's items; close it to end the subscription."""
         found = await self.operations.subscribe(OperationRequest(query, variables=variables), who, "test")
         assert not isinstance(found, Outcome), found

@@ -21,7 +21,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "identity_providers": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "credentials": ("dataloaders", "resolvers", "schema", "tests/resolvers"),
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
-    "agents": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
+    "agents": ("dataloaders", "resolvers", "schema", "tests/models", "tests/dataloaders", "tests/schema"),
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),

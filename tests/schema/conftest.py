@@ -39,7 +39,9 @@ class Gateway:
         data: dict[str, Any] = payload["data"]
         return data
 
-    async def watch(self, who: Principal | None, query: str, /, **variables: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def watch(
+        self, who: Principal | None, query: str, /, **variables: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """A subscription's items; close it to end the subscription."""
         found = await self.operations.subscribe(OperationRequest(query, variables=variables), who, "test")
         assert not isinstance(found, Outcome), found

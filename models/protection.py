@@ -31,12 +31,9 @@ def protect(
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
         f"CREATE POLICY owner ON {table} TO {OWNER} USING (true) WITH CHECK (true)",
-        f"CREATE POLICY tenant ON {table} TO {APP} USING ({mine}) WITH CHECK ({mine})",
+        *(_shared(table, column, mine) if shared else [_own(table, mine)]),
         f"GRANT {app} ON {table} TO {APP}",
     ]
-    if shared:
-        theirs = f"{column} IN ({CURRENT_TENANT}, '{PLATFORM_TENANT_ID}')"
-        statements.append(f"CREATE POLICY shared ON {table} FOR SELECT TO {APP} USING ({theirs})")
     for role, command, grant in others:
         check = " WITH CHECK (true)" if command in {"UPDATE", "INSERT", "ALL"} else ""
         using = "" if command == "INSERT" else " USING (true)"
@@ -46,6 +43,21 @@ def protect(
             f"GRANT {grant} ON {table} TO {role}",
         ]
     return statements
+
+
+def _own(table: str, mine: str) -> str:
+    return f"CREATE POLICY tenant ON {table} TO {APP} USING ({mine}) WITH CHECK ({mine})"
+
+
+def _shared(table: str, column: str, mine: str) -> list[str]:
+    theirs = f"{column} IN ({CURRENT_TENANT}, '{PLATFORM_TENANT_ID}')"
+    # One policy a command: two would be joined by OR, over which a list is not read in the index's order.
+    return [
+        f"CREATE POLICY shared_select ON {table} FOR SELECT TO {APP} USING ({theirs})",
+        f"CREATE POLICY tenant_insert ON {table} FOR INSERT TO {APP} WITH CHECK ({mine})",
+        f"CREATE POLICY tenant_update ON {table} FOR UPDATE TO {APP} USING ({mine}) WITH CHECK ({mine})",
+        f"CREATE POLICY tenant_delete ON {table} FOR DELETE TO {APP} USING ({mine})",
+    ]
 
 
 __all__ = ["APP", "CURRENT_TENANT", "INGEST", "OWNER", "PLATFORM", "SEARCH", "TAIL", "protect"]

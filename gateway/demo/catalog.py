@@ -44,7 +44,7 @@ _SERVERS: Final = (
     ),
 )
 
-_PROVIDERS: Final = (
+_PROVIDERS: Final[tuple[tuple[str, LlmProviderType, str, dict[str, Any]], ...]] = (
     ("OpenAI", LlmProviderType.OPENAI, "gpt-4o", {"is_default": True, "api_key": "demo, which opens nothing"}),
     ("Anthropic", LlmProviderType.ANTHROPIC, "claude-sonnet-4-6", {}),
     ("Google", LlmProviderType.GOOGLE, "gemini-2.5-pro", {}),
@@ -73,8 +73,7 @@ async def share(services: Services, platform: Principal) -> None:
 async def furnish(call: SharingCall) -> None:
     """Give a tenant its model providers, one of each type, and what is its own."""
     for name, kind, model, said in _PROVIDERS:
-        fields: dict[str, Any] = dict(said)
-        await create_llm_provider(call, name=name, provider_type=kind, model_id=model, **fields)
+        await create_llm_provider(call, name=name, provider_type=kind, model_id=model, **said)
     await create_mcp_server(
         call,
         name="House wiki",

@@ -149,7 +149,7 @@ FROM generate_series(1, :rows) AS n
 """,
     "mcp_servers": """
 INSERT INTO mcp_servers (tenant_id, id, name, config, environments, tools, type, version, created_at)
-SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+SELECT CASE WHEN n % 11 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
   ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
   gen_random_uuid(), 'server ' || n * 7919 % 1000003, '{}', '{}', '[]',
   CASE WHEN n % 97 = 0 THEN 'official' ELSE 'custom' END, 1, now() - n * interval '1 second'
@@ -157,14 +157,14 @@ FROM generate_series(1, :rows) AS n
 """,
     "tools": """
 INSERT INTO tools (tenant_id, id, name, config, environments, version, created_at)
-SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+SELECT CASE WHEN n % 11 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
   ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
   gen_random_uuid(), 'tool ' || n * 7919 % 1000003, '{}', '{}', 1, now() - n * interval '1 second'
 FROM generate_series(1, :rows) AS n
 """,
     "agent_templates": """
 INSERT INTO agent_templates (tenant_id, id, name, description, config, category, is_builtin, version, created_at)
-SELECT CASE WHEN n % 53 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
+SELECT CASE WHEN n % 11 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS uuid)
   ELSE (CAST(:tenants AS uuid[]))[1 + n % :spread] END,
   gen_random_uuid(), 'template ' || n * 7919 % 1000003, '', '{}', 'kind ' || n % 151, false, 1,
   now() - n * interval '1 second'

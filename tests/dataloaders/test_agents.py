@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from uuid import UUID
 
 from dataloaders.agents import MAX_ESCALATIONS, MAX_REACHED, escalation_line, reached_from
@@ -72,7 +73,7 @@ async def test_a_line_of_escalations_ends_after_so_many_and_leaves_the_deleted_o
 ) -> None:
     ids = await agents(database, tenants.mine, MAX_ESCALATIONS + 3)
     async with database.session(tenants.mine) as session:
-        for one, above in zip(ids, ids[1:], strict=False):
+        for one, above in pairwise(ids):
             (await session.get_one(Agent, (tenants.mine, one))).escalates_to = above
         gone = await session.get_one(Agent, (tenants.mine, ids[-1]))
         gone.deleted_at = utcnow()

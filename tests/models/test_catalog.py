@@ -234,19 +234,21 @@ async def test_every_privilege_has_a_policy_that_names_its_role(owner: AsyncEngi
 
 
 async def test_the_serving_role_sees_and_writes_the_bound_tenant_only(owner: AsyncEngine) -> None:
-    found: dict[str, list[tuple[str, str | None]]] = {}
+    found: dict[str, list[tuple[str | None, str | None]]] = {}
     for row in await _rows(owner, _POLICIES):
         if row.role == APP:
             found.setdefault(row.name, []).append((row.sees, row.writes))
     bound = "( SELECT (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid AS \"nullif\")"
-    expected: dict[str, list[tuple[str, str | None]]] = {}
+    expected: dict[str, list[tuple[str | None, str | None]]] = {}
     for table in (
         await _tables(owner) - {name for name, may in APP_MAY_LESS.items() if not may} - set(WITHOUT_PROTECTION)
     ):
         column = "id" if table == "tenants" else "tenant_id"
         mine = "true" if table in OPEN_TO_ALL else f"({column} = {bound})"
         both = f"(tenant_id = ANY (ARRAY[{bound}, '{PLATFORM_TENANT_ID}'::uuid]))"
-        expected[table] = [(mine, mine), *([(both, None)] if table in SHARED else [])]
+        # Of the shared ones: SELECT, INSERT, UPDATE, DELETE.
+        apart = [(both, None), (None, mine), (mine, mine), (mine, None)]
+        expected[table] = apart if table in SHARED else [(mine, mine)]
     assert {table: sorted(rules, key=str) for table, rules in found.items()} == {
         table: sorted(rules, key=str) for table, rules in expected.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import insert, text, update
@@ -13,6 +13,10 @@ from sqlalchemy import insert, text, update
 from models import Event, EventTopic, Scope, StructureEvent, TenantStream
 from models.database import TenantSession
 from models.ids import uuid7
+
+# Nulls are said: rows that leave out different columns would be a statement each.
+_EVENTS: Final = insert(Event).execution_options(render_nulls=True)
+_STRUCTURE: Final = insert(StructureEvent).execution_options(render_nulls=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +70,10 @@ async def append(
     if last is None:
         raise RuntimeError("the tenant has no event counter")
     numbered = list(enumerate(envelopes, start=last - len(envelopes) + 1))
-    await session.execute(insert(Event), [_event(tenant, seq, one, actor, occurred_at) for seq, one in numbered])
+    await session.execute(_EVENTS, [_event(tenant, seq, one, actor, occurred_at) for seq, one in numbered])
     structural = [_structure(tenant, seq, one, occurred_at) for seq, one in numbered if one.structure]
     if structural:
-        await session.execute(insert(StructureEvent), structural)
+        await session.execute(_STRUCTURE, structural)
     return int(last)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from dataloaders.base import Batch
-from dataloaders.pages import Condition, Direction, Listing, Order, any_of, equals
+from dataloaders.pages import Condition, Direction, Listing, Order, any_of, any_text_of, equals
 from models import (
     AuditCheckpoint,
     AuditHead,
@@ -26,12 +26,6 @@ from models.database import Database, TenantSession
 from models.months import BY_MONTH, first_id
 
 PAGE: Final = 500
-
-
-def _words(column: InstrumentedAttribute[str]) -> Condition:
-    # The database cannot hold a NUL, so nothing equals a text with one; asking would be an error.
-    one_of = any_of(column)
-    return lambda values: one_of([value for value in values if "\x00" not in value])
 
 
 def _since(column: InstrumentedAttribute[UUID]) -> Condition:
@@ -51,8 +45,8 @@ audit_logs: Final = Listing(
     filters={
         "actor_id": equals(AuditLog.actor_id),
         "subject_id": equals(AuditLog.subject_id),
-        "action": _words(AuditLog.action),
-        "resource_type": _words(AuditLog.resource_type),
+        "action": any_text_of(AuditLog.action),
+        "resource_type": any_text_of(AuditLog.resource_type),
         "resource_id": equals(AuditLog.resource_id),
         "occurred_after": _since(AuditLog.id),
         "occurred_before": _until(AuditLog.id),

@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     DateTime,
+    Integer,
     Select,
     Text,
     Uuid,
@@ -43,6 +44,7 @@ from models.search import words as search_words
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
 _CURSOR_MAX: Final = 1024
+_LARGEST: Final = 2**63 - 1
 
 
 class Direction(StrEnum):
@@ -93,6 +95,13 @@ def any_of(column: InstrumentedAttribute[Any]) -> Condition:
     return condition
 
 
+def any_text_of(column: InstrumentedAttribute[str]) -> Condition:
+    """The text column is one of the values, whatever these hold."""
+    # The database cannot hold a NUL, so nothing equals a text with one; asking would be an error.
+    one_of = any_of(column)
+    return lambda values: one_of([value for value in values if "\x00" not in value])
+
+
 def equals(column: InstrumentedAttribute[Any]) -> Condition:
     """The column is the value."""
     # The database cannot hold a NUL, so nothing equals a text with one; asking would be an error.
@@ -127,11 +136,13 @@ def words(model: Any) -> Condition:
 class Order:
     """One way to sort: a key that is never null, so that row comparisons can use the index.
 
-    ``nulls`` replaces a null of a nullable timestamp by the end of time that puts it last.
+    ``nulls`` replaces a null of a nullable timestamp by the end of time that puts it last. Where the column
+    ``is_unique`` in a tenant there are no ties, and no id is compared to break them.
     """
 
     column: InstrumentedAttribute[Any]
     nullable: bool = False
+    is_unique: bool = False
 
     def key(self, direction: Direction) -> ColumnElement[Any]:
         """The SQL the index is made over."""
@@ -157,6 +168,10 @@ class Order:
             if moment.tzinfo is None:
                 raise ValueError("a time names its offset")
             return moment.astimezone(UTC)
+        if isinstance(self.column.type, Integer):
+            if type(value) is not int or abs(value) > _LARGEST:
+                raise TypeError("a cursor keeps a number")
+            return value
         if not isinstance(value, str) or "\x00" in value:
             raise TypeError("a cursor keeps text")
         return UUID(value) if isinstance(self.column.type, Uuid) else value
@@ -274,7 +289,7 @@ class _Sorter:
     def keys(self) -> tuple[ColumnElement[Any], ...]:
         # A list by id has no second key: with one, neither the index nor the months of a log would be told apart.
         first = self.order.key(self.direction)
-        return (first,) if self.order.column.key == "id" else (first, self.model.id)
+        return (first,) if self.order.is_unique or self.order.column.key == "id" else (first, self.model.id)
 
     def beyond(self, cursor: str, later: bool) -> ColumnElement[bool]:
         """Rows on the far side of ``cursor``. Raises BAD_REQUEST."""

@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from dataloaders.base import by_id
 from dataloaders.heartbeats import Beat
-from dataloaders.registry import line_of, tree_of
+from dataloaders.registry import tree_of
 from models import AgentAssignment, ApiKey, AssignmentStatus, EventTopic, Scope, Workspace, WorkspaceCommand
 from models import WorkspaceStatus as Status
 from models.errors import Refusal, RefusalCode, not_found
+from resolvers.agent_cards import agent_card as card_of
 from resolvers.call import Call
+from resolvers.hierarchy import lock_structure, parent_with_room, refuse_long_way
 from resolvers.plans import refuse_beyond
 from resolvers.unit_of_work import UnitOfWork
-from resolvers.validation import document, line, prose, web_address, within
+from resolvers.validation import line, prose, web_address, within
 from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 ROLE_LIMIT: Final = 1000
-CARD_LIMIT_BYTES: Final = 65_536
 
 _TOLD: Final = {
     WorkspaceCommand.PAUSE: ("workspace.paused", "WORKSPACE_PAUSED"),
@@ -87,7 +88,10 @@ def record(
 async def create_workspace(
     call: Call, *, name: str, role: str | None = None, tier: int | None = None, parent_id: UUID | None = None
 ) -> Workspace:
-    """A new place that waits for its agent. Raises INVALID, NOT_FOUND, LIMIT_EXCEEDED. Commits."""
+    """A new place that waits for its agent. Commits.
+
+    Raises INVALID, NOT_FOUND, and LIMIT_EXCEEDED beyond the plan, 200 children or 32 levels.
+    """
     workspace = Workspace(
         name=line(name, NAME_LIMIT, "name"),
         role=prose(role, ROLE_LIMIT, "role") if role is not None else None,
@@ -97,23 +101,36 @@ async def create_workspace(
     async with call.work() as work:
         await refuse_beyond(work, "workspaces")
         if parent_id is not None:
-            await _parent(work, parent_id)
+            await lock_structure(work)
+            await parent_with_room(work, parent_id)
         work.add(workspace)
         await work.session.flush()
-        record(work, workspace, "workspace.created", None, structure="WORKSPACE_AWAITING_AGENT")
+        record(
+            work,
+            workspace,
+            "workspace.created",
+            None,
+            structure="WORKSPACE_AWAITING_AGENT",
+            target_id=parent_id,
+        )
     return workspace
 
 
 async def update_workspace(
     call: Call, *, id: UUID, expected_version: int, **changes: Unpack[WorkspaceChanges]
 ) -> Workspace:
-    """Change what an operator may change. Raises INVALID, NOT_FOUND, CONFLICT. Commits."""
+    """Change what an operator may change. Commits.
+
+    Raises INVALID, NOT_FOUND, CONFLICT; CYCLE and LIMIT_EXCEEDED for a forwarding that never or too late arrives.
+    """
     cleaned = _cleaned(changes)
+    target = cleaned.get("forwarded_to")
     async with call.work() as work:
-        workspace = await _present(work, id, expected_version)
-        target = cleaned.get("forwarded_to")
         if target is not None:
-            await _forward(work, workspace, target)
+            await lock_structure(work)
+        workspace = await _present(work, id, expected_version)
+        if target is not None and target != workspace.forwarded_to:
+            await refuse_long_way(work, workspace, target)
         before = workspace.facets()
         changed = sorted(name for name, value in cleaned.items() if getattr(workspace, name) != value)
         for name in changed:
@@ -145,7 +162,7 @@ async def register_workspace(call: Call, *, id: UUID, url: str | None = None, ag
     if call.who.workspace_id not in (None, id):
         raise not_found("workspace", "input", "id")
     address = web_address(url, "url") if url is not None else None
-    card = document(agent_card, CARD_LIMIT_BYTES, "agentCard") if agent_card is not None else None
+    card = card_of(agent_card) if agent_card is not None else None
     async with call.work() as work:
         workspace = await work.locked(Workspace, id)
         before = workspace.facets()
@@ -169,6 +186,24 @@ async def register_workspace(call: Call, *, id: UUID, url: str | None = None, ag
     return Registered(workspace, token, workspace.lease_epoch)
 
 
+async def update_agent_card(call: Call, *, workspace_id: UUID, agent_card: Any) -> Workspace:
+    """Keep what the agent of a workspace says of itself now. Raises INVALID, NOT_FOUND, ILLEGAL_TRANSITION. Commits.
+
+    A workspace's token speaks for its own workspace only: any other id is NOT_FOUND, like one that never was.
+    """
+    if call.who.workspace_id not in (None, workspace_id):
+        raise not_found("workspace", "input", "workspaceId")
+    card = card_of(agent_card)
+    async with call.work() as work:
+        workspace = await _present(work, workspace_id, None, "workspaceId")
+        if workspace.agent_card != card:
+            before = workspace.facets()
+            workspace.agent_card = card
+            changed = {"changed": ["agent_card"]}
+            record(work, workspace, "workspace.updated", before, structure="AGENT_CARD_UPDATED", payload=changed)
+    return workspace
+
+
 async def issue_workspace_token(call: Call, *, id: UUID) -> Registered:
     """A new machine token; the old one dies and the lease rises, so its holder is fenced. Commits."""
     async with call.work() as work:
@@ -190,19 +225,15 @@ async def issue_workspace_token(call: Call, *, id: UUID) -> Registered:
 async def move_workspace(
     call: Call, *, id: UUID, parent_id: UUID | None = None, expected_version: int | None = None
 ) -> Workspace:
-    """Put a workspace under another parent, or at the root. Raises NOT_FOUND, CONFLICT, CYCLE. Commits."""
+    """Put a workspace under another parent, or at the root. Commits.
+
+    Raises NOT_FOUND, CONFLICT, CYCLE, and LIMIT_EXCEEDED beyond 200 children or 32 levels.
+    """
     async with call.work() as work:
-        await _lock_structure(work)
+        await lock_structure(work)
         workspace = await _present(work, id, expected_version)
-        if parent_id is not None:
-            await _parent(work, parent_id)
-            if id in await line_of(work.session, parent_id):
-                raise Refusal(
-                    RefusalCode.CYCLE,
-                    "A workspace cannot move below itself.",
-                    field=("input", "parentId"),
-                    current=workspace,
-                )
+        if parent_id is not None and workspace.parent_id != parent_id:
+            await parent_with_room(work, parent_id, below=workspace)
         if workspace.parent_id != parent_id:
             before = workspace.facets()
             workspace.parent_id = parent_id
@@ -224,7 +255,7 @@ async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = 
     Raises NOT_FOUND, and CONFLICT when it has children and ``include_descendants`` is false.
     """
     async with call.work() as work:
-        await _lock_structure(work)
+        await lock_structure(work)
         workspace = await _present(work, id)
         ids = await tree_of(work.session, id)
         if len(ids) > 1 and not include_descendants:
@@ -269,36 +300,16 @@ async def _all_locked(work: UnitOfWork, ids: list[UUID]) -> list[Workspace]:
     return [by_id[one] for one in ids]
 
 
-async def _lock_structure(work: UnitOfWork) -> None:
-    # Two moves that each look harmless can close a cycle together, so a tenant's tree changes one at a time.
-    await work.session.execute(
-        select(func.pg_advisory_xact_lock(func.hashtextextended(f"structure:{work.tenant_id}", 0)))
-    )
-
-
-async def _present(work: UnitOfWork, id: UUID, expected_version: int | None = None) -> Workspace:
-    workspace = await work.locked(Workspace, id, expected_version=expected_version)
+async def _present(work: UnitOfWork, id: UUID, expected_version: int | None = None, field: str = "id") -> Workspace:
+    workspace = await work.locked(Workspace, id, "input", field, expected_version=expected_version)
     if workspace.status is Status.REMOVED:
         raise Refusal(
             RefusalCode.ILLEGAL_TRANSITION,
             "A removed workspace cannot be changed.",
-            field=("input", "id"),
+            field=("input", field),
             current=workspace,
         )
     return workspace
-
-
-async def _parent(work: UnitOfWork, parent_id: UUID) -> Workspace:
-    parent = await work.locked(Workspace, parent_id, "input", "parentId", what="parent workspace")
-    if parent.status is Status.REMOVED:
-        raise not_found("parent workspace", "input", "parentId")
-    return parent
-
-
-async def _forward(work: UnitOfWork, workspace: Workspace, target_id: UUID) -> None:
-    if target_id == workspace.id:
-        raise Refusal(RefusalCode.CYCLE, "It cannot forward to itself.", field=("input", "forwardedToId"))
-    await work.locked(Workspace, target_id, "input", "forwardedToId", what="workspace")
 
 
 def _cleaned(changes: WorkspaceChanges) -> dict[str, Any]:
@@ -312,7 +323,7 @@ def _cleaned(changes: WorkspaceChanges) -> dict[str, Any]:
     if cleaned.get("url") is not None:
         cleaned["url"] = web_address(cleaned["url"], "url")
     if cleaned.get("agent_card") is not None:
-        cleaned["agent_card"] = document(cleaned["agent_card"], CARD_LIMIT_BYTES, "agentCard")
+        cleaned["agent_card"] = card_of(cleaned["agent_card"])
     if "max_concurrent_tasks" in cleaned:
         cleaned["max_concurrent_tasks"] = within(cleaned["max_concurrent_tasks"] or 0, 1, 10_000, "maxConcurrentTasks")
     if "forwarded_to_id" in cleaned:

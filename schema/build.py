@@ -24,6 +24,7 @@ from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
+from schema.discovery import DiscoveryQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.privacy import PrivacyMutations
@@ -45,6 +46,7 @@ class Query(
     CatalogQueries,
     ConsentQueries,
     CredentialQueries,
+    DiscoveryQueries,
     IdentityProviderQueries,
     LlmProviderQueries,
     RegistryQueries,

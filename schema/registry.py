@@ -171,7 +171,7 @@ class UpdateWorkspaceInput:
     role: str | None = optional("At most 1,000 characters.")
     tier: int | None = optional("1 to 4.")
     url: str | None = optional("An http or https address.")
-    agent_card: JSON | None = optional("A JSON object of at most 64 KiB.")
+    agent_card: JSON | None = optional("An A2A agent card of at most 64 KiB; it has a name.")
     max_concurrent_tasks: int | None = optional("1 to 10,000.")
     forwarded_to_id: ID | None = optional("Where its callers are sent.", of="workspace")
 
@@ -191,7 +191,7 @@ class RegisterWorkspaceInput:
 
     id: ID = required("Which workspace.", of="workspace")
     url: str | None = optional("Where it can be reached.")
-    agent_card: JSON | None = optional("What its agent says of itself; at most 64 KiB.")
+    agent_card: JSON | None = optional("What its agent says of itself: an A2A agent card of at most 64 KiB.")
 
 
 @form("Which workspace gets a new token.")
@@ -248,6 +248,14 @@ class UnassignAgentInput:
     workspace_id: ID = required("What it leaves.", of="workspace")
     agent_id: ID = required("Which agent.", of="agent")
     reason: str | None = optional("Why; kept with the assignment.")
+
+
+@form("What the agent of a workspace says of itself now.")
+class UpdateAgentCardInput:
+    """Input of updateAgentCard."""
+
+    workspace_id: ID = required("Which workspace; a workspace's token speaks for its own.", of="workspace")
+    agent_card: JSON = required("An A2A agent card of at most 64 KiB; it has a name.")
 
 
 @payload("A workspace after a change.")
@@ -360,4 +368,11 @@ class RegistryMutations:
         input=UnassignAgentInput,
         payload=WorkspacePayload,
         scope=Scope.WORKSPACES_WRITE,
+    )
+    update_agent_card: WorkspacePayload | None = command(
+        use_cases.update_agent_card,
+        "Keeps what the agent of a workspace says of itself now.",
+        input=UpdateAgentCardInput,
+        payload=WorkspacePayload,
+        scope=Scope.WORKSPACES_REGISTER,
     )

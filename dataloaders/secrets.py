@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, any_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, any_, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import array, distinct_on
 from sqlalchemy.orm import aliased, undefer
 
@@ -84,3 +84,32 @@ async def effective_secret(session: TenantSession, workspace_id: UUID, key: str)
         return None
     whole = select(Secret).where(Secret.tenant_id == session.tenant_id, Secret.id == row)
     return (await session.scalars(whole.options(undefer(Secret.sealed)))).one_or_none()
+
+
+async def restart_needed_by_workspace(session: TenantSession, ids: Sequence[UUID]) -> list[bool]:
+    """Whether a secret that reaches the workspace was set since its runtime last registered; one statement for all.
+
+    What the workspace has a secret of its own for does not count when the tenant's of that key is set.
+    """
+    own = aliased(Secret)
+    shadowed = (
+        exists()
+        .where(
+            own.tenant_id == session.tenant_id,
+            own.owner_id == Workspace.id,
+            own.owner_type == SecretOwner.WORKSPACE,
+            own.key == Secret.key,
+        )
+        .correlate(Secret, Workspace)
+    )
+    of_workspace = and_(Secret.owner_id == Workspace.id, Secret.owner_type == SecretOwner.WORKSPACE)
+    of_tenant = and_(Secret.owner_id == session.tenant_id, Secret.owner_type == SecretOwner.TENANT, ~shadowed)
+    is_newer = and_(
+        Secret.tenant_id == session.tenant_id,
+        Secret.owner_id == any_(array([Workspace.id, session.tenant_id])),
+        Secret.updated_at > Workspace.registered_at,
+    )
+    reached = exists().where(is_newer, or_(of_workspace, of_tenant)).correlate(Workspace)
+    statement = select(Workspace.id).where(_present(session.tenant_id, ids), reached)
+    found = set(await session.scalars(statement))
+    return [one in found for one in ids]

@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(256 * 1024, ge=1024)
     event_retention_days: int = Field(7, ge=1)
     event_retention_count: int = Field(1_000_000, ge=1000)
+    activity_retention_days: float = Field(7, ge=1, description="How long it is kept what workspaces did.")
     tenant_deletion_days: float = Field(30, ge=0, description="How long after its cancellation a tenant is deleted.")
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)

@@ -20,7 +20,14 @@ from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
 from resolvers.offboarding import Offboarding
 from resolvers.post import Post
-from resolvers.retention import MayGoOn, RetentionRules, delete_keys, delete_spent, trim_logs
+from resolvers.retention import (
+    MayGoOn,
+    RetentionRules,
+    delete_activity,
+    delete_keys,
+    delete_spent,
+    trim_logs,
+)
 from resolvers.unit_of_work import Announces
 from subscriptions.beat_publisher import LIVENESS_PREFIX
 from subscriptions.bus import Bus
@@ -89,6 +96,7 @@ class Worker:
         event_days: float = 7,
         event_count: int = 1_000_000,
         key_hours: float = 24,
+        activity_days: float = 7,
         tenant_days: float = 30,
         sweep_seconds: float = 1.0,
         retention_seconds: float = 60.0,
@@ -99,7 +107,9 @@ class Worker:
         post: Post | None = None,
         mail_seconds: float = 1.0,
     ) -> None:
-        rules = RetentionRules(timedelta(hours=key_hours), timedelta(days=event_days), event_count)
+        rules = RetentionRules(
+            timedelta(hours=key_hours), timedelta(days=event_days), event_count, timedelta(days=activity_days)
+        )
         database = means.database
         self._means = means
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,6 +123,7 @@ class Worker:
             Job("liveness-hints", self._listen, _every(sweep_seconds)),
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
+            self._led("delete-activity", lambda go_on: delete_activity(database, rules, go_on), retention_seconds),
             *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
             self._led("delete-spent", lambda go_on: delete_spent(database, go_on), spent_seconds),
             *([Job("mail", post.deliver_due, _every(mail_seconds))] if post is not None else []),

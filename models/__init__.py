@@ -1,6 +1,7 @@
 """This package is where rows live: what is true, their legal transitions, what protects them at rest."""
 
 from models.activity import Event, EventTopic, EventView, StreamEpoch, StreamFloor, TenantStream
+from models.activity_logs import ActivityLog, ActivitySource, ActivityStatus, ActivityType
 from models.agents import (
     Agent,
     AgentReference,
@@ -23,6 +24,7 @@ from models.audit import (
     RetentionSubject,
 )
 from models.base import Base, ImportedRow, TenantRow, utcnow
+from models.canvas import CanvasLayout, CanvasViewport
 from models.catalog import LlmProvider, LlmProviderType, McpServer, McpServerType, Tool
 from models.coordination import IdempotencyKey, Lease
 from models.credentials import (
@@ -68,6 +70,10 @@ __all__ = [
     "PLATFORM_TENANT_ID",
     "UNLIMITED",
     "AccessType",
+    "ActivityLog",
+    "ActivitySource",
+    "ActivityStatus",
+    "ActivityType",
     "Agent",
     "AgentAssignment",
     "AgentReference",
@@ -80,6 +86,8 @@ __all__ = [
     "AuditHead",
     "AuditLog",
     "Base",
+    "CanvasLayout",
+    "CanvasViewport",
     "CredentialVersion",
     "DataAccessLog",
     "DataCategory",

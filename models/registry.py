@@ -128,6 +128,7 @@ class Workspace(ImportedRow):
     current_task: Mapped[str | None]
     lease_epoch: Mapped[int] = mapped_column(default=0)
     paused_at: Mapped[datetime | None]
+    registered_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
     search: Mapped[str] = mapped_column(
         TSVECTOR, Computed(search_vector("name", "role"), persisted=True), deferred=True
@@ -214,6 +215,7 @@ class Workspace(ImportedRow):
         self.status = WorkspaceStatus.ONLINE
         self.runtime_state = RuntimeState.NORMAL
         self.lease_epoch += 1
+        self.registered_at = now
         self.last_heartbeat_at = now
         self.heartbeat_due_at = now + timedelta(seconds=self.heartbeat_ttl_seconds)
 
@@ -251,8 +253,11 @@ class AgentAssignment(ImportedRow):
                 unique=True,
                 postgresql_where=text("status = 'active'"),
             ),
-            Index("ix_agent_assignments_workspace", "tenant_id", "workspace_id", text("created_at DESC")),
-            Index("ix_agent_assignments_agent", "tenant_id", "agent_id"),
+            Index("ix_agent_assignments_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
+            Index(
+                "ix_agent_assignments_workspace", "tenant_id", "workspace_id", text("created_at DESC"), text("id DESC")
+            ),
+            Index("ix_agent_assignments_agent", "tenant_id", "agent_id", text("created_at DESC"), text("id DESC")),
         )
 
     def end(self, status: AssignmentStatus, now: datetime, reason: str) -> None:
@@ -271,6 +276,7 @@ class StructureEvent(TenantRow):
         tenant_key(),
         Index("uq_structure_events_seq", "tenant_id", "seq", unique=True),
         Index("ix_structure_events_workspace", "tenant_id", "workspace_id", "seq"),
+        Index("ix_structure_events_agent", "tenant_id", "agent_id", "seq"),
         Index("uq_structure_events_source_ref", "tenant_id", "source_ref", unique=True),
     )
 
@@ -281,3 +287,8 @@ class StructureEvent(TenantRow):
     target_id: Mapped[UUID | None]
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
     source_ref: Mapped[str | None]
+
+    @property
+    def workspace_typeid(self) -> str | None:
+        """The id of whose change it is, also when that is gone."""
+        return encode(Workspace.__typeid__, self.workspace_id) if self.workspace_id is not None else None

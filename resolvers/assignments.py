@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -37,13 +38,50 @@ async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replac
         if present is not None:
             await _leave(work, present, AssignmentStatus.REPLACED, "model_replaced")
             kind, structure = "agent.replaced", "AGENT_REPLACED"
-        if agent.workspace_id is not None and (old := await _active(work, agent.workspace_id)) is not None:
+        left = agent.workspace_id
+        if left is not None and (old := await _active(work, left)) is not None:
             old.end(AssignmentStatus.REMOVED, work.now, "moved")
             kind, structure = "agent.moved", "AGENT_MOVED"
-        await work.session.flush()
-        agent.workspace_id = workspace_id
-        work.add(AgentAssignment(workspace_id=workspace_id, agent_id=agent_id, model=agent.model))
-        record(work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id)
+        await _arrive(work, workspace, agent)
+        record(
+            work,
+            workspace,
+            kind,
+            before,
+            structure=structure,
+            topic=EventTopic.STRUCTURE,
+            agent_id=agent_id,
+            target_id=left if kind == "agent.moved" else None,
+        )
+    return workspace
+
+
+async def move_agent(call: Call, *, agent_id: UUID, workspace_id: UUID) -> Workspace:
+    """Take an agent from where it is to an empty workspace, which is returned. Commits.
+
+    Raises NOT_FOUND, also for an agent that is nowhere; ILLEGAL_TRANSITION for a removed workspace; CONFLICT when
+    there is an agent already. Moving it to where it is changes nothing.
+    """
+    async with call.work() as work:
+        left = await _place_of(work, agent_id)
+        # By id, the order everyone locks in.
+        for id in sorted({workspace_id} | ({left} if left is not None else set())):
+            await work.locked(Workspace, id, "input", "workspaceId")
+        workspace, agent = await _both(work, workspace_id, agent_id)
+        old = await _active(work, agent.workspace_id) if agent.workspace_id is not None else None
+        if old is None or old.agent_id != agent_id:
+            raise not_found("assignment", "input", "agentId")
+        if old.workspace_id == workspace_id:
+            return workspace
+        if await _active(work, workspace_id) is not None:
+            raise Refusal(
+                RefusalCode.CONFLICT, "Another agent is there.", field=("input", "workspaceId"), current=workspace
+            )
+        before = workspace.facets()
+        source = await work.locked(Workspace, old.workspace_id)
+        old.end(AssignmentStatus.REMOVED, work.now, "moved")
+        await _arrive(work, workspace, agent)
+        _record_move(work, workspace, source, before, agent_id)
     return workspace
 
 
@@ -109,6 +147,38 @@ async def move_out(work: UnitOfWork, workspace: Workspace, agent: Agent, reason:
             agent_id=agent.id,
         )
     agent.workspace_id = None
+
+
+async def _place_of(work: UnitOfWork, agent_id: UUID) -> UUID | None:
+    found: UUID | None = await work.session.scalar(
+        select(Agent.workspace_id).where(Agent.tenant_id == work.tenant_id, Agent.id == agent_id)
+    )
+    return found
+
+
+async def _arrive(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:
+    # What ends goes to the database first: at no time are there two that are active.
+    await work.session.flush()
+    agent.workspace_id = workspace.id
+    work.add(AgentAssignment(workspace_id=workspace.id, agent_id=agent.id, model=agent.model))
+
+
+def _record_move(
+    work: UnitOfWork, workspace: Workspace, source: Workspace, before: dict[str, Any], agent_id: UUID
+) -> None:
+    """Tell both workspaces' watchers; in the history of the structure it is one change."""
+    record(
+        work,
+        workspace,
+        "agent.moved",
+        before,
+        structure="AGENT_MOVED",
+        topic=EventTopic.STRUCTURE,
+        payload={"from": source.typeid, "to": workspace.typeid},
+        agent_id=agent_id,
+        target_id=source.id,
+    )
+    record(work, source, "agent.left", source.facets(), topic=EventTopic.STRUCTURE, agent_id=agent_id)
 
 
 async def _both(work: UnitOfWork, workspace_id: UUID, agent_id: UUID) -> tuple[Workspace, Agent]:

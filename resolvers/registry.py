@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from dataloaders.base import by_id
 from dataloaders.heartbeats import Beat
 from dataloaders.registry import tree_of
-from models import AgentAssignment, ApiKey, AssignmentStatus, EventTopic, Scope, Workspace, WorkspaceCommand
+from models import (
+    Agent,
+    AgentAssignment,
+    ApiKey,
+    AssignmentStatus,
+    CanvasLayout,
+    EventTopic,
+    Scope,
+    Workspace,
+    WorkspaceCommand,
+)
 from models import WorkspaceStatus as Status
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.agent_cards import agent_card as card_of
@@ -282,9 +292,18 @@ async def _end_of(work: UnitOfWork, ids: list[UUID]) -> None:
         .values(status=AssignmentStatus.REMOVED, removed_at=work.now, removal_reason="workspace_removed")
     )
     await work.session.execute(
+        update(Agent)
+        .where(Agent.tenant_id == work.tenant_id, Agent.workspace_id.in_(ids))
+        .values(workspace_id=None, version=Agent.version + 1, updated_at=work.now)
+        .execution_options(synchronize_session=False)
+    )
+    await work.session.execute(
         update(ApiKey)
         .where(ApiKey.tenant_id == work.tenant_id, ApiKey.workspace_id.in_(ids), ApiKey.revoked_at.is_(None))
         .values(revoked_at=work.now)
+    )
+    await work.session.execute(
+        delete(CanvasLayout).where(CanvasLayout.tenant_id == work.tenant_id, CanvasLayout.workspace_id.in_(ids))
     )
 
 

@@ -1,4 +1,4 @@
-"""This module is where what nobody needs any more is deleted: old idempotency keys, the far end of the event log."""
+"""This module is where what nobody needs any more is deleted: old keys, old activity, the far end of the event log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dataloaders.retention import (
     tenants_with_old_events,
     tenants_with_old_keys,
 )
-from dataloaders.spent_credentials import SPENT, delete_old_rows, tenants_with_spent
+from dataloaders.spent_credentials import SPENT, Spent, delete_old_rows, tenants_with_spent
+from models import ActivityLog
 from models.database import Database, TenantSession
 
 _CHUNKS_OF_A_TENANT: Final = 200  # then the others get their turn; the next run goes on
@@ -35,6 +36,7 @@ class RetentionRules:
     key_age: timedelta = timedelta(hours=24)
     event_age: timedelta = timedelta(days=7)
     most_events: int = 1_000_000
+    activity_age: timedelta = timedelta(days=7)
 
 
 async def delete_keys(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
@@ -58,6 +60,13 @@ async def trim_logs(database: Database, rules: RetentionRules, may_go_on: MayGoO
 
     tenants = await tenants_with_old_events(database, rules.event_age, rules.most_events)
     return sum([await _delete(database, tenant, chunk, may_go_on) for tenant in tenants])
+
+
+async def delete_activity(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
+    """Delete what workspaces did longer ago than it is kept, tenant by tenant; how many. Commits each thousand rows."""
+    old = Spent(ActivityLog, "created_at", rules.activity_age)
+    tenants = await tenants_with_spent(database, old)
+    return sum([await _delete(database, one, partial(delete_old_rows, spent=old), may_go_on) for one in tenants])
 
 
 async def delete_spent(database: Database, may_go_on: MayGoOn) -> int:

@@ -17,6 +17,7 @@ from models.ids import parse
 from resolvers import agents as use_cases
 from resolvers.agent_documents import export_agent, import_agent
 from resolvers.call import Call
+from schema.assignments import AgentAssignment, assignments_by
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, found
 from schema.declare import Argument, column, computed, describe, node, root_fields, to_one
@@ -102,6 +103,9 @@ class Agent(Node):
     )
     workspace: Annotated[Workspace, strawberry.lazy("schema.registry")] | None = to_one(
         models.Workspace, "Where it runs now.", "workspace_id"
+    )
+    assignments: Connection[AgentAssignment] | None = assignments_by(
+        "agent_id", "Where it worked, the present place and the past ones."
     )
     version: int = column("Rises with every change; say it back as expectedVersion.")
     created_at: datetime = column("When it was created.")

@@ -15,10 +15,13 @@ from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinitio
 from strawberry.types.lazy_type import LazyType
 
 from schema.activity import ActivityQueries
+from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
+from schema.canvas import CanvasMutations, CanvasQueries
 from schema.catalog import CatalogMutations, CatalogQueries
 from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
@@ -27,11 +30,13 @@ from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.discovery import DiscoveryQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
+from schema.placements import PlacementMutations
 from schema.privacy import PrivacyMutations
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
+from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
@@ -40,10 +45,13 @@ from schema.workspace_streams import RegistrySubscriptions
 @strawberry.type(description="What can be read.")
 class Query(
     ActivityQueries,
+    ActivityLogQueries,
     AgentQueries,
     AgentTemplateQueries,
     AuditQueries,
     CatalogQueries,
+    AssignmentQueries,
+    CanvasQueries,
     ConsentQueries,
     CredentialQueries,
     DiscoveryQueries,
@@ -51,6 +59,7 @@ class Query(
     LlmProviderQueries,
     RegistryQueries,
     SessionQueries,
+    StructureEventQueries,
     TenantQueries,
     UserQueries,
     SecretQueries,
@@ -67,11 +76,14 @@ class Mutation(
     AgentTemplateMutations,
     AuditMutations,
     CatalogMutations,
+    ActivityLogMutations,
+    CanvasMutations,
     ConsentMutations,
     CredentialMutations,
     IdentityProviderMutations,
     LlmProviderMutations,
     RecoveryMutations,
+    PlacementMutations,
     PrivacyMutations,
     RegistryMutations,
     SessionMutations,

@@ -11,17 +11,22 @@ from strawberry import ID
 
 import models
 from dataloaders.agents import agents_by_workspace
+from dataloaders.canvas import layout_by_workspace
 from dataloaders.pages import Direction
 from dataloaders.registry import workspaces, workspaces_by_parent
+from dataloaders.secrets import restart_needed_by_workspace
 from models import Scope, WorkspaceCommand, WorkspaceStatus
 from models.registry import RuntimeState
 from resolvers import registry as use_cases
-from resolvers.assignments import assign_agent, unassign_agent
+from schema.activity_logs import ActivityLog, activity_of
 from schema.agents import Agent
+from schema.assignments import AgentAssignment, assignments_by
+from schema.canvas import CanvasLayout
 from schema.commands import UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, found
 from schema.declare import column, computed, describe, node, part, related, root_fields, to_one
 from schema.inputs import form, optional, required
+from schema.structure_events import StructureEvent, structure_events_of
 
 describe(
     WorkspaceStatus,
@@ -130,6 +135,22 @@ class Workspace(Node):
         cost=0,
         shared=True,
     )
+    layout: CanvasLayout | None = related(
+        layout_by_workspace, "Where it is drawn on the canvas; null when nobody put it anywhere."
+    )
+    registered_at: datetime | None = column("When its runtime last took its place.")
+    restart_needed: bool = related(
+        restart_needed_by_workspace,
+        "Whether a secret that reaches it was set since its runtime last registered; the next registration reads it.",
+        cost=2,
+    )
+    assignments: Connection[AgentAssignment] | None = assignments_by(
+        "workspace_id", "Which agents worked here, the present and the past."
+    )
+    structure_events: Connection[StructureEvent] | None = structure_events_of(
+        "How it came to stand as it does, the latest change first."
+    )
+    activity_logs: Connection[ActivityLog] | None = activity_of("What it did in the last days.")
 
 
 @form("Which workspaces; fields combine with and, lists mean any of. Without status, removed ones are left out.")
@@ -230,24 +251,6 @@ class RemoveWorkspaceInput:
 
     id: ID = required("Which one.", of="workspace")
     include_descendants: bool | None = optional("Remove everything below it too; false when absent.")
-
-
-@form("Which agent goes where.")
-class AssignAgentInput:
-    """Input of assignAgent."""
-
-    workspace_id: ID = required("Where it goes.", of="workspace")
-    agent_id: ID = required("Which agent.", of="agent")
-    replace: bool | None = optional("Take the place of the agent that is there; false when absent.")
-
-
-@form("Which agent leaves.")
-class UnassignAgentInput:
-    """Input of unassignAgent."""
-
-    workspace_id: ID = required("What it leaves.", of="workspace")
-    agent_id: ID = required("Which agent.", of="agent")
-    reason: str | None = optional("Why; kept with the assignment.")
 
 
 @form("What the agent of a workspace says of itself now.")
@@ -353,20 +356,6 @@ class RegistryMutations:
         "Ends a workspace for good.",
         input=RemoveWorkspaceInput,
         payload=RemoveWorkspacePayload,
-        scope=Scope.WORKSPACES_WRITE,
-    )
-    assign_agent: WorkspacePayload | None = command(
-        assign_agent,
-        "Assigns an agent to a workspace.",
-        input=AssignAgentInput,
-        payload=WorkspacePayload,
-        scope=Scope.WORKSPACES_WRITE,
-    )
-    unassign_agent: WorkspacePayload | None = command(
-        unassign_agent,
-        "Takes an agent out of a workspace.",
-        input=UnassignAgentInput,
-        payload=WorkspacePayload,
         scope=Scope.WORKSPACES_WRITE,
     )
     update_agent_card: WorkspacePayload | None = command(

@@ -25,6 +25,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
+    "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "activity_logs": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }
 """Folders in which a domain has a file of its own name, besides models; each domain is finished by its own issue."""

@@ -104,6 +104,7 @@ async def _work(settings: Settings) -> None:
             services,
             event_days=settings.event_retention_days,
             event_count=settings.event_retention_count,
+            activity_days=settings.activity_retention_days,
             anchor=anchor_target(settings.audit_anchor),
             post=services.post,
             tenant_days=settings.tenant_deletion_days,

@@ -13,8 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from models import (
     AccessType,
+    ActivitySource,
+    ActivityStatus,
+    ActivityType,
     AgentStatus,
     AgentType,
+    AssignmentStatus,
     DataCategory,
     LlmProviderType,
     McpServerType,
@@ -83,6 +87,10 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'place ' 
 FROM generate_series(1, :rows) AS n
 """,
     "agents": """
+WITH root AS (
+  INSERT INTO agents (tenant_id, id, name, type, capabilities, guardrails, status, is_router, version)
+  SELECT one, one, 'root', 'llm', '{}', '{}', 'active', false, 1 FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
 INSERT INTO agents (tenant_id, id, name, domain, type, capabilities, guardrails, status, is_router, version,
   workspace_id, deleted_at, created_at, updated_at)
 SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'agent_' || n * 7919 % 1000003,
@@ -92,6 +100,25 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'agent_' 
   CASE WHEN n % 61 = 0 THEN now() END, now() - n * interval '1 second',
   now() - n * 7919 % 500000 * interval '1 second'
 FROM generate_series(1, :rows) AS n
+""",
+    "agent_assignments": """
+INSERT INTO agent_assignments (tenant_id, id, workspace_id, agent_id, status, removed_at, created_at)
+SELECT tenant_id, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN tenant_id ELSE id END,
+  CASE WHEN n % 103 < 5 THEN tenant_id END, CASE WHEN n % 89 = 0 THEN 'replaced' ELSE 'removed' END, now(), created_at
+FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM workspaces) w
+""",
+    "structure_events": """
+INSERT INTO structure_events (tenant_id, id, seq, event_type, workspace_id, agent_id, payload)
+SELECT tenant, gen_random_uuid(), n, CASE WHEN n % 89 = 0 THEN 'WORKSPACE_MOVED' ELSE 'WORKSPACE_ONLINE' END,
+  CASE WHEN n % 101 < 5 THEN tenant ELSE gen_random_uuid() END, CASE WHEN n % 103 < 5 THEN tenant END, '{}'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS tenant FROM generate_series(1, :rows) AS n) made
+""",
+    "activity_logs": """
+INSERT INTO activity_logs (tenant_id, id, workspace_id, activity_type, status, source_workspace_id, created_at)
+SELECT tenant_id, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN tenant_id ELSE id END,
+  CASE WHEN n % 97 = 0 THEN 'error' ELSE 'agent_log' END, CASE WHEN n % 89 = 0 THEN 'timeout' ELSE 'ok' END,
+  CASE WHEN n % 79 > 0 THEN tenant_id END, created_at
+FROM (SELECT *, row_number() OVER (ORDER BY created_at) AS n FROM workspaces) w
 """,
     "audit_logs": """
 INSERT INTO audit_logs (tenant_id, id, occurred_at, seq, actor_type, actor_id, action, resource_type, resource_id,
@@ -219,6 +246,18 @@ async def _fill(owner: AsyncEngine, tenants: list[UUID]) -> None:
 def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
     """For each filter of each list a value that matches few rows."""
     return {
+        ("activity_logs", "activity_type"): [ActivityType.ERROR],
+        ("activity_logs", "created_after"): utcnow() - timedelta(minutes=50),
+        ("activity_logs", "created_before"): utcnow() - timedelta(hours=2),
+        ("activity_logs", "source"): [ActivitySource.CANVAS],
+        ("activity_logs", "status"): [ActivityStatus.TIMEOUT],
+        ("activity_logs", "workspace_id"): crowd.mine,
+        ("agent_assignments", "agent_id"): crowd.mine,
+        ("agent_assignments", "status"): [AssignmentStatus.REPLACED],
+        ("agent_assignments", "workspace_id"): crowd.mine,
+        ("structure_events", "agent_id"): crowd.mine,
+        ("structure_events", "event_type"): ["WORKSPACE_MOVED"],
+        ("structure_events", "workspace_id"): crowd.mine,
         ("agents", "domain"): "domain 7",
         ("agents", "search"): "agent domain 15",
         ("agents", "status"): [AgentStatus.REJECTED],

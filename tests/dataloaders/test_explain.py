@@ -32,11 +32,15 @@ RESIDUAL: Final = {
     ("mcp_servers", "type"): "three words, and a tenant sees few servers",
     ("user_consents", "granted"): "two values, and most consents share one",
     ("users", "roles"): "&& is not leak-proof, so no index is reached under row-level security; a tenant has few users",
+    ("activity_logs", "source"): "two values; beside a workspace or a type it looks at few rows",
+    ("agent_assignments", "status"): "three words; beside a workspace or an agent it looks at few rows",
+    ("structure_events", "event_type"): "beside a workspace or an agent it looks at few rows",
     ("workspaces", "tier"): "four numbers; one more index would make every beat dearer",
 }
 """Filters that are checked row by row, with the reason."""
 
 LOOKED_AT: Final = {
+    ("activity_logs", "source"): {"source_workspace_id"},
     ("api_keys", "is_active"): {"expires_at", "revoked_at"},
     ("sessions", "is_active"): {"last_seen_at", "revoked_at", "started_at"},
 }
@@ -46,8 +50,8 @@ BY_ID: Final = {
     (log, filter): "id"
     for log in ("audit_logs", "data_access_logs")
     for filter in ("occurred_after", "occurred_before")
-}
-"""Filters that are conditions on the id, which holds the time."""
+} | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
+"""Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {
     "agents": {"deleted_at"},

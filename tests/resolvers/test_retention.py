@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from models import IdempotencyKey, StreamFloor, StructureEvent, utcnow
+from models import IdempotencyKey, StreamFloor, StructureEvent, Workspace, utcnow
 from models.database import Database, TenantSession
 from models.ids import uuid7
-from resolvers.retention import RetentionRules, delete_keys, trim_logs
+from resolvers.retention import RetentionRules, delete_activity, delete_keys, trim_logs
 from tests.world import Tenants
 
 RULES = RetentionRules()
@@ -153,3 +153,50 @@ async def test_keys_past_a_day_go_and_younger_ones_stay(database: Database, tena
         async with database.session(tenant_id) as session:
             left = (await session.execute(text("SELECT key FROM idempotency_keys ORDER BY key"))).scalars().all()
             assert left == ["23-0", "23-1"]
+
+
+async def write_activity(database: Database, tenant_id: UUID, ages: list[timedelta]) -> None:
+    """What one workspace did, so long ago."""
+    place = Workspace(tenant_id=tenant_id, id=uuid7(), name="place")
+    insert = text(
+        "INSERT INTO activity_logs (tenant_id, id, workspace_id, activity_type, status, created_at) "
+        "SELECT :tenant, gen_random_uuid(), :place, 'agent_log', 'ok', now() - age "
+        "FROM unnest(CAST(:ages AS interval[])) AS age"
+    )
+    async with database.session(tenant_id) as session:
+        session.add(place)
+        await session.flush()
+        await session.execute(insert, {"tenant": tenant_id, "place": place.id, "ages": ages})
+        await session.commit()
+
+
+async def activity_of(database: Database, tenant_id: UUID) -> int:
+    async with database.session(tenant_id) as session:
+        return int((await session.execute(text("SELECT count(*) FROM activity_logs"))).scalar_one())
+
+
+async def test_what_workspaces_did_is_kept_for_seven_days(database: Database, tenants: Tenants) -> None:
+    almost = 7 * DAY - timedelta(minutes=1)
+    await write_activity(database, tenants.mine, [8 * DAY, 7 * DAY + timedelta(minutes=1), almost, DAY])
+    await write_activity(database, tenants.other, [almost])
+    assert await delete_activity(database, RULES, always) >= 2
+    assert await activity_of(database, tenants.mine) == 2
+    assert await activity_of(database, tenants.other) == 1
+    longer = RetentionRules(activity_age=timedelta(hours=12))
+    assert await delete_activity(database, longer, always) >= 3
+    assert await activity_of(database, tenants.mine) == await activity_of(database, tenants.other) == 0
+
+
+async def test_old_activity_goes_a_thousand_at_a_time_while_this_process_leads(
+    database: Database, tenants: Tenants
+) -> None:
+    await write_activity(database, tenants.mine, [8 * DAY] * 2500 + [DAY])
+    leads = [True, True, False]
+    assert await delete_activity(database, RULES, lambda: _next(leads)) == 2000
+    assert await activity_of(database, tenants.mine) == 501
+    assert await delete_activity(database, RULES, always) == 500
+    assert await activity_of(database, tenants.mine) == 1
+
+
+async def _next(leads: list[bool]) -> bool:
+    return leads.pop(0)

@@ -9,7 +9,10 @@ import pytest
 
 from models import (
     AccessType,
+    ActivityLog,
+    ActivityType,
     Agent,
+    AgentAssignment,
     AgentTemplate,
     AgentType,
     ApiKey,
@@ -21,6 +24,7 @@ from models import (
     Role,
     Scope,
     Session,
+    StructureEvent,
     Tool,
     User,
     UserConsent,
@@ -48,10 +52,17 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
     place = Workspace(tenant_id=tenant_id, id=uuid7(), name="place")
+    agent = Agent(tenant_id=tenant_id, id=uuid7(), name="agent", type=AgentType.LLM)
     ada = User(tenant_id=tenant_id, id=uuid7(), display_name="Ada", status=UserStatus.ACTIVE)
+    here = {"tenant_id": tenant_id, "workspace_id": place.id}
+    placed: list[Any] = [
+        AgentAssignment(id=uuid7(), agent_id=agent.id, **here),
+        StructureEvent(id=uuid7(), seq=10**9, event_type="AGENT_ASSIGNED", agent_id=agent.id, **here),
+        ActivityLog(id=uuid7(), activity_type=ActivityType.AGENT_LOG, **here),
+    ]
     rows: list[Any] = [
         place,
-        Agent(tenant_id=tenant_id, id=uuid7(), name="agent", type=AgentType.LLM),
+        agent,
         ada,
         Session(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, started_at=utcnow(), last_seen_at=utcnow()),
         UserConsent(tenant_id=tenant_id, id=uuid7(), user_id=ada.id, consent_type="c", granted=True),
@@ -68,7 +79,10 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         session.add(ada)
         await session.flush()
         session.add_all(rows)
+        await session.flush()
+        session.add_all(placed)
         await session.commit()
+    rows += placed
     rows.append(await set_secret(call_of(gateway.services, principal(tenant_id)), key="TOKEN", value="swordfish"))
     await tell(gateway, tenant_id, envelope(entity_id=place.id))
     admin = principal(tenant_id, user_id=uuid7())

@@ -186,7 +186,10 @@ async def test_a_key_that_may_erase_cannot_erase_an_admin(gateway: Gateway, tena
     assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
-@pytest.mark.parametrize("table", ["sessions", "refresh_tokens", "user_consents", "one_time_tokens", "outgoing_mails"])
+@pytest.mark.parametrize(
+    "table",
+    ["sessions", "refresh_tokens", "user_consents", "one_time_tokens", "outgoing_mails", "canvas_viewports"],
+)
 def test_what_hangs_on_people_is_found_by_its_foreign_keys(table: str) -> None:
     assert table in {one.name for one, _ in hanging_on_people()}
     assert parse("user_nonsense", "user").int == 0

@@ -36,6 +36,8 @@ _MARKED: Final = {
     "user_consents": ("consent_type",),
     "identity_providers": ("client_id",),
     "tenants": ("name", "contact_email"),
+    "activity_logs": ("method", "summary", "error_detail"),
+    "agent_assignments": ("model", "removal_reason"),
 }
 _TABLES: Final = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'

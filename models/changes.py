@@ -107,12 +107,17 @@ def redacted(name: str, value: Any) -> Any:
     return _plain(value, 0)
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a member of a document is called what secrets are called."""
+    return _SECRET_WORD.search(name) is not None
+
+
 def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, dict | list | tuple) and depth >= _DEEPEST:
         return "[too deep]"
     if isinstance(value, dict):
         return {
-            str(name): REDACTED if _SECRET_WORD.search(str(name)) else _plain(one, depth + 1)
+            str(name): REDACTED if is_secret_name(str(name)) else _plain(one, depth + 1)
             for name, one in list(value.items())[:_LONGEST]
         }
     if isinstance(value, list | tuple):

@@ -21,6 +21,7 @@ from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
+from schema.bundles import BundleMutations, BundleQueries
 from schema.canvas import CanvasMutations, CanvasQueries
 from schema.catalog import CatalogMutations, CatalogQueries
 from schema.common import SCALARS
@@ -51,6 +52,7 @@ class Query(
     AuditQueries,
     CatalogQueries,
     AssignmentQueries,
+    BundleQueries,
     CanvasQueries,
     ConsentQueries,
     CredentialQueries,
@@ -77,6 +79,7 @@ class Mutation(
     AuditMutations,
     CatalogMutations,
     ActivityLogMutations,
+    BundleMutations,
     CanvasMutations,
     ConsentMutations,
     CredentialMutations,

@@ -11,6 +11,7 @@ from dataloaders.tenants import tenant_by_slug
 from gateway.demo.acme import ACME
 from gateway.demo.agents import enrol, place
 from gateway.demo.catalog import furnish, share
+from gateway.demo.doings import draw, live
 from gateway.demo.file import DemoFile, DemoTenant, read_demo
 from gateway.demo.globex import GLOBEX
 from gateway.demo.keys import FLEET, bygone_keys, fleet_key
@@ -87,5 +88,7 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             places = await build(call, sample, rng)
             agents = await enrol(call, sample.agents)
             await place(call, sample.assignments, places, agents)
+            await draw(call, sample, places)
+            await live(call, sample, places, rng)
             await bygone_keys(call)
     await wake(services, admin.tenant_id, sample, rng)

@@ -19,12 +19,16 @@ from gateway.demo import read_demo, seed
 from gateway.embedded import EmbeddedPostgres
 from gateway.settings import SettingsError
 from models import (
+    ActivityLog,
+    ActivityStatus,
+    ActivityType,
     Agent,
     AgentAssignment,
     AgentStatus,
     AgentType,
     ApiKey,
     AssignmentStatus,
+    CanvasLayout,
     Event,
     LlmProvider,
     LlmProviderType,
@@ -167,6 +171,8 @@ async def test_a_fleet_key_opens_its_own_tenant_with_every_ingest_scope(demo: Se
         (Agent.status, AgentStatus),
         (Workspace.status, WorkspaceStatus),
         (AgentAssignment.status, AssignmentStatus),
+        (ActivityLog.status, ActivityStatus),
+        (ActivityLog.activity_type, ActivityType),
     ],
 )
 async def test_every_status_of_every_domain_is_there(
@@ -204,6 +210,12 @@ async def test_consents_keys_and_runtimes_show_each_of_their_states(demo: Servic
         select(ApiKey.revoked_at.is_not(None), ApiKey.expires_at < text("now()")).where(ApiKey.workspace_id.is_(None)),
     )
     assert {(True, None), (False, None), (False, True)} <= {tuple(key) for key in keys}
+
+
+async def test_every_workspace_that_is_there_is_drawn_somewhere_of_its_own(demo: Services, url: str) -> None:
+    drawn = await _all(url, select(CanvasLayout.tenant_id, CanvasLayout.x, CanvasLayout.y))
+    there = await _all(url, select(Workspace.id).where(Workspace.status != WorkspaceStatus.REMOVED))
+    assert len(set(drawn)) == len(drawn) == len(there)
 
 
 async def test_what_was_made_was_told(demo: Services, url: str) -> None:
@@ -307,7 +319,7 @@ def _named(name: str) -> Any:
 
 
 async def _counts(url: str) -> list[Any]:
-    tables = (Tenant, User, UserConsent, Agent, Workspace, AgentAssignment, ApiKey, StructureEvent)
+    tables = (Tenant, User, UserConsent, Agent, Workspace, AgentAssignment, ApiKey, StructureEvent, ActivityLog)
     return [len(await _all(url, select(table.id))) for table in tables]
 
 

@@ -26,6 +26,17 @@ from models.audit import (
 from models.base import Base, ImportedRow, TenantRow, utcnow
 from models.canvas import CanvasLayout, CanvasViewport
 from models.catalog import LlmProvider, LlmProviderType, McpServer, McpServerType, Tool
+from models.conversations import (
+    Contact,
+    Conversation,
+    ConversationKind,
+    ConversationStatus,
+    Message,
+    MessageContentType,
+    MessageRole,
+    MessageState,
+    ReadMarker,
+)
 from models.coordination import IdempotencyKey, Lease
 from models.credentials import (
     ApiKey,
@@ -48,6 +59,7 @@ from models.registry import (
     WorkspaceCommand,
     WorkspaceStatus,
 )
+from models.runs import AgentRun, RunStatus, ToolExecution, ToolKind, ToolStatus
 from models.scopes import Role, Scope
 from models.secrets import SealedRow, Secret, SecretOwner, TenantKey, TenantKeyState
 from models.tenants import (
@@ -77,6 +89,7 @@ __all__ = [
     "Agent",
     "AgentAssignment",
     "AgentReference",
+    "AgentRun",
     "AgentStatus",
     "AgentTemplate",
     "AgentType",
@@ -88,6 +101,10 @@ __all__ = [
     "Base",
     "CanvasLayout",
     "CanvasViewport",
+    "Contact",
+    "Conversation",
+    "ConversationKind",
+    "ConversationStatus",
     "CredentialVersion",
     "DataAccessLog",
     "DataCategory",
@@ -105,15 +122,21 @@ __all__ = [
     "MailKind",
     "McpServer",
     "McpServerType",
+    "Message",
+    "MessageContentType",
+    "MessageRole",
+    "MessageState",
     "OneTimePurpose",
     "OneTimeToken",
     "OutgoingMail",
     "PersonKey",
     "ReferenceKind",
+    "ReadMarker",
     "RefreshToken",
     "RetentionRule",
     "RetentionSubject",
     "Role",
+    "RunStatus",
     "RuntimeState",
     "Scope",
     "SealedRow",
@@ -135,6 +158,9 @@ __all__ = [
     "TenantStatus",
     "TenantStream",
     "Tool",
+    "ToolExecution",
+    "ToolKind",
+    "ToolStatus",
     "User",
     "UserConsent",
     "UserStatus",

@@ -77,7 +77,9 @@ def _is_told(row: Any) -> bool:
 
 
 def _columns(row: Any) -> list[str]:
-    return [one.key for one in inspect(row).mapper.column_attrs if one.key not in _UNTOLD]
+    # What people say to each other is no change to be audited; a row names the columns that hold it.
+    untold = _UNTOLD | getattr(row, "__untold__", frozenset())
+    return [one.key for one in inspect(row).mapper.column_attrs if one.key not in untold]
 
 
 def _values(row: Any) -> Values:

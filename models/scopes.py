@@ -30,6 +30,15 @@ class Scope(StrEnum):
     WORKSPACES_REGISTER = "workspaces:register"
     WORKSPACES_TOKENS = "workspaces:tokens"
     HEARTBEATS_WRITE = "heartbeats:write"
+    CONVERSATIONS_READ = "conversations:read"
+    CONVERSATIONS_WRITE = "conversations:write"
+    MESSAGES_WRITE = "messages:write"
+    MESSAGES_WRITE_AS_AGENT = "messages:write_as_agent"
+    SANITIZED_MESSAGES_READ = "sanitized_messages:read"
+    CONTACTS_READ = "contacts:read"
+    CONTACTS_WRITE = "contacts:write"
+    RUNS_READ = "runs:read"
+    RUNS_WRITE = "runs:write"
     ACTIVITY_READ = "activity:read"
     ACTIVITY_WRITE = "activity:write"
     ALERTS_INGEST = "alerts:ingest"
@@ -59,18 +68,26 @@ _VIEWER: Final = frozenset(
         Scope.ACTIVITY_READ,
     }
 )
-_OPERATOR: Final = _VIEWER | {
+# One's own conversations need no scope to be read; this one begins them and speaks in them.
+_MEMBER: Final = _VIEWER | {Scope.MESSAGES_WRITE}
+_OPERATOR: Final = _MEMBER | {
     Scope.AGENTS_WRITE,
     Scope.AGENTS_DECIDE,
     Scope.WORKSPACES_WRITE,
     Scope.WORKSPACES_REGISTER,
     Scope.HEARTBEATS_WRITE,
+    Scope.CONVERSATIONS_READ,
+    Scope.CONVERSATIONS_WRITE,
+    Scope.SANITIZED_MESSAGES_READ,
+    Scope.CONTACTS_READ,
+    Scope.CONTACTS_WRITE,
+    Scope.RUNS_READ,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
 ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,
-    Role.MEMBER: _VIEWER,
+    Role.MEMBER: _MEMBER,
     Role.OPERATOR: _OPERATOR,
     Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ},
     Role.ADMIN: _ADMIN,
@@ -87,12 +104,29 @@ INGEST_SCOPES: Final = frozenset(
         Scope.ACTIVITY_WRITE,
         Scope.ALERTS_INGEST,
         Scope.AGENTS_READ,
+        Scope.CONVERSATIONS_READ,
+        Scope.CONVERSATIONS_WRITE,
+        Scope.MESSAGES_WRITE,
+        Scope.MESSAGES_WRITE_AS_AGENT,
+        Scope.CONTACTS_READ,
+        Scope.CONTACTS_WRITE,
+        Scope.RUNS_READ,
+        Scope.RUNS_WRITE,
     }
 )
 """What a fleet's own key needs to feed the gateway."""
 
-WORKSPACE_TOKEN_SCOPES: Final = frozenset({Scope.WORKSPACES_REGISTER, Scope.HEARTBEATS_WRITE, Scope.ACTIVITY_WRITE})
-"""What a workspace's machine token may do, and only for that workspace."""
+WORKSPACE_TOKEN_SCOPES: Final = frozenset(
+    {
+        Scope.WORKSPACES_REGISTER,
+        Scope.HEARTBEATS_WRITE,
+        Scope.ACTIVITY_WRITE,
+        Scope.MESSAGES_WRITE,
+        Scope.MESSAGES_WRITE_AS_AGENT,
+        Scope.RUNS_WRITE,
+    }
+)
+"""What a workspace's machine token may do, and only for that workspace and the agents in it."""
 
 GRANTABLE_SCOPES: Final = _ADMIN - {Scope.SIGNED_IN}
 """What an API key can be given."""

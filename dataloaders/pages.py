@@ -231,7 +231,7 @@ class PageEdge:
 class Page:
     """One page of a list, and the count of the whole list for whoever asks."""
 
-    def __init__(self, database: Database, tenant_id: UUID, listing: Listing, sorter: _Sorter) -> None:
+    def __init__(self, database: Database, tenant_id: UUID, listing: Listing, sorter: Sorter) -> None:
         self._database = database
         self._tenant_id = tenant_id
         self._listing = listing
@@ -275,18 +275,22 @@ class Page:
 
 
 @dataclass(frozen=True)
-class _Sorter:
+class Sorter:
+    """One order in one direction: how rows are sorted and where their cursors point."""
+
     name: str
     order: Order
     direction: Direction
     model: Any
 
     def cursor(self, row: Any) -> str:
+        """The opaque place of ``row`` in this order."""
         place = orjson.dumps([self.name, self.direction.value, self.order.value(row), str(row.id)])
         return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
 
     @cached_property
     def keys(self) -> tuple[ColumnElement[Any], ...]:
+        """What is sorted by, ties included."""
         # A list by id has no second key: with one, neither the index nor the months of a log would be told apart.
         first = self.order.key(self.direction)
         return (first,) if self.order.is_unique or self.order.column.key == "id" else (first, self.model.id)
@@ -317,6 +321,7 @@ class _Sorter:
             raise BadRequest("This cursor does not belong to this list and order.") from error
 
     def sort(self, statement: Select[Any], backward: bool) -> Select[Any]:
+        """``statement`` in this order, or from its other end."""
         descending = (self.direction is Direction.DESC) != backward
         return statement.order_by(*(key.desc() if descending else key.asc() for key in self.keys))
 
@@ -339,7 +344,7 @@ async def read_page(
 ) -> Page:
     """One page in one statement (none when nothing can match). Raises BAD_REQUEST for a bad window or cursor."""
     name, direction = order or listing.default
-    sorter = _Sorter(name, listing.orders[name], direction, listing.model)
+    sorter = Sorter(name, listing.orders[name], direction, listing.model)
     size = window.size
     matching = listing.statement(tenant_id, given)
     page = Page(database, tenant_id, listing, sorter)

@@ -121,7 +121,8 @@ class GatewayOperations:
         assert sharing is not None
         if not isinstance(source, DurableSource):
             return EphemeralSubscription(call, answer, sharing.scope, source)
-        key = sharing.key(request, call.who, personal=source.personal)
+        personal = source.personal or (sharing.noted and not source.noted)
+        key = sharing.key(request, call.who, personal=personal)
         return DurableSubscription(call, answer, sharing.scope, source, key, chained=sharing.chained)
 
     async def _answer_event(self, request: OperationRequest, call: Call, event: Any) -> bytes:

@@ -23,6 +23,7 @@ from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
 from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
+from subscriptions.reply_board import ReplyBoard
 from subscriptions.tail import Tails
 
 
@@ -76,6 +77,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             fanout=Fanout(tails),
             heartbeats=intake,
             board=board,
+            reply_board=ReplyBoard(bus),
             accounts=accounts,
             issuer_keys=issuer_keys,
             post=Post(database, announcer, utcnow, refresh_key(settings), send) if send is not None else None,

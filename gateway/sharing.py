@@ -52,6 +52,8 @@ class Sharing:
     chained: bool
     scope: Scope | None = None
     """What the stream itself demands."""
+    noted: bool = False
+    """Whether some field writes down who looked."""
 
     def key(self, request: OperationRequest, principal: Principal, *, personal: bool = False) -> Hashable:
         """Equal for subscribers who get equal bytes; ``personal`` where they get different events."""
@@ -80,6 +82,7 @@ class _Reader(Visitor):
         self._schema = schema
         self._types = types
         self.personal = False
+        self.noted = False
         self.scopes: set[Scope] = set()
         self.chained = False
         self.spreads: list[str] = []
@@ -103,6 +106,7 @@ class _Reader(Visitor):
             return
         spec = declared.spec
         self.personal |= not spec.shared
+        self.noted |= spec.noted
         if spec.scope is not None and (spec.own is not None or (spec.target is not None and spec.target.own)):
             self.scopes.add(spec.scope)
         kind = get_named_type(self._types.get_type())
@@ -140,4 +144,4 @@ def sharing_of(schema: GraphQLSchema, document: DocumentNode, operation: Operati
             visit(fragments[name], TypeInfoVisitor(types, reader))
     sole = reader.place is not None and reader.variables.get(reader.place) == 1
     place = reader.place if sole else None
-    return Sharing(reader.personal, frozenset(reader.scopes), place, reader.chained, reader.scope)
+    return Sharing(reader.personal, frozenset(reader.scopes), place, reader.chained, reader.scope, reader.noted)

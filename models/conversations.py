@@ -186,14 +186,14 @@ class Conversation(ImportedRow):
             "alert_id": str(self.alert_id) if self.alert_id else None,
         }
 
-    def require_active(self, *field: str) -> None:
-        """Raises ILLEGAL_TRANSITION with this row unless it goes on."""
+    def require_active(self, *field: str, show: bool = True) -> None:
+        """Raises ILLEGAL_TRANSITION unless it goes on; with this row where the answer has a place to ``show`` it."""
         if self.status is not ConversationStatus.ACTIVE:
             raise Refusal(
                 RefusalCode.ILLEGAL_TRANSITION,
                 f"A conversation that is {self.status.value.upper()} does not go on.",
                 field=("input", *(field or ("id",))),
-                current=self,
+                current=self if show else None,
             )
 
     def next_seq(self, now: datetime) -> int:
@@ -203,7 +203,6 @@ class Conversation(ImportedRow):
                 RefusalCode.LIMIT_EXCEEDED,
                 f"A conversation holds at most {MOST_MESSAGES:,} messages; start another.",
                 field=("input", "conversationId"),
-                current=self,
             )
         self.message_count += 1
         self.last_message_at = now

@@ -26,6 +26,7 @@ from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
+from subscriptions.reply_board import ReplyBoard
 from subscriptions.tail import Tails
 
 
@@ -40,6 +41,7 @@ class Services:
     fanout: Fanout
     heartbeats: HeartbeatIntake
     board: HeartbeatBoard
+    reply_board: ReplyBoard
     accounts: Accounts
     issuer_keys: IssuerKeys
     keyring: Keyring

@@ -17,18 +17,22 @@ from sqlalchemy import ColumnElement, LargeBinary, select
 
 from models import (
     AccessType,
+    AgentRun,
     ApiKey,
     AuditLog,
     CanvasViewport,
+    Conversation,
     DataAccessLog,
     DataCategory,
     LegalBasis,
+    Message,
     Scope,
     Session,
+    ToolExecution,
     User,
     UserConsent,
 )
-from models.changes import redacted
+from models.changes import REDACTED, redacted
 from models.database import TenantSession
 from models.errors import invalid, not_found
 from models.ids import NIL, encode
@@ -59,6 +63,10 @@ SECTIONS: Final = (
     Section("consents", UserConsent, lambda user: UserConsent.user_id == user),
     Section("apiKeys", ApiKey, lambda user: ApiKey.created_by == user),
     Section("canvasViewports", CanvasViewport, lambda user: CanvasViewport.user_id == user),
+    Section("conversations", Conversation, lambda user: Conversation.user_id == user),
+    Section("messages", Message, lambda user: Message.user_id == user),
+    Section("agentRuns", AgentRun, lambda user: AgentRun.user_id == user),
+    Section("toolExecutions", ToolExecution, lambda user: ToolExecution.user_id == user),
     Section("auditEntriesAbout", AuditLog, lambda user: AuditLog.subject_id == user),
     Section("auditEntriesBy", AuditLog, lambda user: AuditLog.actor_id == user),
     Section("dataAccesses", DataAccessLog, lambda user: DataAccessLog.subject_id == user),
@@ -150,7 +158,9 @@ def _item(row: Any) -> dict[str, Any]:
             continue
         value = getattr(row, attribute.key)
         if value is not None:
-            said[_camel(attribute.key)] = redacted(attribute.key, value)
+            shown = redacted(attribute.key, value)
+            # Logs keep the beginning of a long text; what is theirs is handed over whole.
+            said[_camel(attribute.key)] = value if type(value) is str and shown != REDACTED else shown
     return said
 
 

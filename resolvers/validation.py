@@ -25,6 +25,29 @@ def prose(value: str, limit: int, *field: str) -> str:
     return value
 
 
+def speech(value: str, limit_bytes: int, *field: str) -> str:
+    """Text of at most ``limit_bytes`` of UTF-8, without NUL. Raises INVALID."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        # Half a character: JSON can say it, no encoding can keep it.
+        size = limit_bytes + 1
+    if size > limit_bytes or "\x00" in value:
+        raise invalid(f"This is text of at most {limit_bytes:,} bytes.", "input", *field)
+    return value
+
+
+def anything(value: Any, limit_bytes: int, *field: str) -> Any:
+    """A JSON value of at most ``limit_bytes``. Raises INVALID."""
+    try:
+        encoded = orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise invalid("This is a JSON value.", "input", *field) from error
+    if len(encoded) > limit_bytes or b"\\u0000" in encoded:
+        raise invalid(f"This is a JSON value of at most {limit_bytes:,} bytes.", "input", *field)
+    return value
+
+
 def within(value: int, low: int, high: int, *field: str) -> int:
     """A whole number from ``low`` to ``high``. Raises INVALID."""
     if not low <= value <= high:

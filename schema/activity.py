@@ -38,7 +38,7 @@ async def find(call: Call, typeid: str) -> Any:
     if kind.own is None:
         call.require(kind.scope)
     row = await call.load(kind.batch, row_id)
-    if row is not None and kind.visible(row, call):
+    if row is not None and await kind.visible(row, call):
         return row
     # Of what is not there as of what is another's: whoever lacks the scope does not learn which it was.
     call.require(kind.scope)
@@ -97,7 +97,7 @@ async def _entity(event: models.Event, call: Call) -> Any:
     if kind is None or (kind.own is None and not call.allows(kind.scope)):
         return None
     row = await call.load(kind.batch, event.entity_id)
-    return row if row is not None and kind.visible(row, call) else None
+    return row if row is not None and await kind.visible(row, call) else None
 
 
 async def actor_of(event: Any, call: Call) -> Any:
@@ -106,7 +106,7 @@ async def actor_of(event: Any, call: Call) -> Any:
     if batch is None or event.actor_id is None:
         return None
     row = await call.load(batch, event.actor_id)
-    return row if row is not None and Nodes.by_prefix[event.actor_type or ""].visible(row, call) else None
+    return row if row is not None and await Nodes.by_prefix[event.actor_type or ""].visible(row, call) else None
 
 
 async def _cursor(event: models.Event, call: Call) -> str:

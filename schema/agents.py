@@ -11,6 +11,7 @@ from strawberry import ID
 
 import models
 from dataloaders.agents import agents
+from dataloaders.conversations import conversations
 from dataloaders.pages import Direction
 from models import AgentStatus, AgentType, Decision, Scope
 from models.ids import parse
@@ -19,13 +20,15 @@ from resolvers.agent_documents import export_agent, import_agent
 from resolvers.call import Call
 from schema.assignments import AgentAssignment, assignments_by
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
-from schema.common import JSON, Connection, Node, connection, found
+from schema.common import JSON, Connection, Node, connection, found, own_without
+from schema.conversation_filters import ConversationFilter, ConversationOrder
 from schema.declare import Argument, column, computed, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
 from schema.llm_providers import LlmProvider
 from schema.users import User
 
 if TYPE_CHECKING:
+    from schema.conversations import Conversation
     from schema.registry import Workspace
 
 describe(
@@ -106,6 +109,15 @@ class Agent(Node):
     )
     assignments: Connection[AgentAssignment] | None = assignments_by(
         "agent_id", "Where it worked, the present place and the past ones."
+    )
+    conversations: Connection[Annotated[Conversation, strawberry.lazy("schema.conversations")]] | None = connection(
+        conversations,
+        "Its conversations; without conversations:read one's own.",
+        filter=ConversationFilter,
+        order=ConversationOrder,
+        scope=Scope.SIGNED_IN,
+        narrow=own_without(Scope.CONVERSATIONS_READ),
+        of="agent_id",
     )
     version: int = column("Rises with every change; say it back as expectedVersion.")
     created_at: datetime = column("When it was created.")

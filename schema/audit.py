@@ -83,7 +83,7 @@ async def _resource(row: models.AuditLog, call: Call) -> Any:
     if kind is None or (kind.own is None and not call.allows(kind.scope)):
         return None
     found = await call.load(kind.batch, row.resource_id)
-    return found if found is not None and kind.visible(found, call) else None
+    return found if found is not None and await kind.visible(found, call) else None
 
 
 @node(

@@ -26,15 +26,19 @@ from schema.canvas import CanvasMutations, CanvasQueries
 from schema.catalog import CatalogMutations, CatalogQueries
 from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
+from schema.conversations import ConversationMutations, ConversationQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, NodeType, Relation
 from schema.discovery import DiscoveryQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
+from schema.message_streams import MessageSubscriptions
+from schema.messages import MessageMutations, MessageQueries
 from schema.placements import PlacementMutations
 from schema.privacy import PrivacyMutations
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
+from schema.runs import RunMutations, RunQueries
 from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
@@ -55,11 +59,14 @@ class Query(
     BundleQueries,
     CanvasQueries,
     ConsentQueries,
+    ConversationQueries,
     CredentialQueries,
     DiscoveryQueries,
     IdentityProviderQueries,
     LlmProviderQueries,
+    MessageQueries,
     RegistryQueries,
+    RunQueries,
     SessionQueries,
     StructureEventQueries,
     TenantQueries,
@@ -82,13 +89,16 @@ class Mutation(
     BundleMutations,
     CanvasMutations,
     ConsentMutations,
+    ConversationMutations,
     CredentialMutations,
     IdentityProviderMutations,
     LlmProviderMutations,
+    MessageMutations,
     RecoveryMutations,
     PlacementMutations,
     PrivacyMutations,
     RegistryMutations,
+    RunMutations,
     SessionMutations,
     TenantMutations,
     UserMutations,
@@ -98,7 +108,7 @@ class Mutation(
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(ActivitySubscriptions, RegistrySubscriptions):
+class Subscription(ActivitySubscriptions, MessageSubscriptions, RegistrySubscriptions):
     """Root of subscriptions."""
 
 

@@ -116,8 +116,11 @@ def _refused(fields: list[str], refusal: Refusal) -> Answer:
 async def _again(call: Call, replay: Replay) -> Any:
     prefix, row_id = decode(replay.ids[0])
     kind = Nodes.by_prefix[prefix]
+    row = await call.load(kind.batch, row_id)
+    if row is not None and await kind.visible(row, call):
+        return row
     call.require(kind.scope)
-    return await call.load(kind.batch, row_id)
+    return None
 
 
 __all__ = ["Answer", "DeletePayload", "UserError", "command", "payload", "user_errors"]

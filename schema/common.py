@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Generic, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeVar, cast
+from uuid import UUID
 
 import strawberry
 from graphql import GraphQLError
 from strawberry import ID
 
 from dataloaders.base import by_id
+from dataloaders.nested_pages import Nested, NestedCounts, NestedPage, NestedPages
 from dataloaders.pages import Direction, Listing, Page, Window, read_page
 from models import Scope
 from models.errors import RefusalCode
@@ -121,7 +123,7 @@ class Edge(Generic[Item]):
     node: Item = column("The item.")
 
 
-async def _count(page: Page, call: Call) -> int:
+async def _count(page: Page | NestedPage, call: Call) -> int:
     return await page.total_count()
 
 
@@ -157,22 +159,24 @@ def connection(
     filter: Any = None,
     order: Any = None,
     narrow: Callable[[Any, Call], dict[str, Any]] | None = None,
+    of: str | None = None,
     scope: Scope | None = None,
 ) -> Any:
-    """A field that is a page of ``listing``; ``narrow`` derives more filters from the parent row."""
+    """A field that is a page of ``listing``; ``narrow`` derives more filters from the parent row.
 
-    async def resolve(source: Any, call: Call, **arguments: Any) -> Page:
+    With ``of`` it is the part of the list whose column holds the parent's id, read for all parents at once; ``narrow``
+    then looks at the call alone.
+    """
+
+    async def resolve(source: Any, call: Call, **arguments: Any) -> Page | NestedPage:
         window = Window(*(arguments.get(name) for name in ("first", "after", "last", "before")))
         said = arguments.get("filter")
         chosen = arguments.get("order_by")
-        return await read_page(
-            call.services.database,
-            call.tenant_id,
-            listing,
-            window,
-            _both(given(said) if said else {}, narrow(source, call) if narrow else {}),
-            (chosen.field.value, chosen.direction) if chosen else None,
-        )
+        wanted = _both(given(said) if said else {}, narrow(source, call) if narrow else {})
+        order = (chosen.field.value, chosen.direction) if chosen else None
+        if of is None:
+            return await read_page(call.services.database, call.tenant_id, listing, window, wanted, order)
+        return await _nested(call, Nested.asked(listing, of, window, wanted, order), source.id)
 
     arguments = list(PAGE_ARGUMENTS)
     if filter is not None:
@@ -180,6 +184,12 @@ def connection(
     if order is not None:
         arguments.append(Argument("order_by", order | None, "How the list is sorted; newest first when absent."))
     return computed(resolve, description, arguments, scope=scope, cost=2, shared=True)
+
+
+async def _nested(call: Call, asked: Nested, parent_id: UUID) -> NestedPage:
+    page = await call.load(NestedPages(asked), parent_id)
+    page.count = lambda: call.load(NestedCounts(asked), parent_id)
+    return cast(NestedPage, page)
 
 
 def own_without(scope: Scope) -> Callable[[Any, Call], dict[str, Any]]:

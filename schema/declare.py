@@ -7,7 +7,7 @@ generic executor only asks ``get_result``. A type's rows are the model's own row
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID
@@ -21,8 +21,8 @@ from dataloaders.base import Batch, by_id
 from models import Scope
 from resolvers.call import Call
 
-Own = Callable[[Any, Call], bool]
-"""Whether a row is the caller's own."""
+Own = Callable[[Any, Call], bool | Awaitable[bool]]
+"""Whether a row is the caller's own; awaited where another row has to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Spec:
     """Whether callers with equal scopes see equal values; what is the caller's own aside."""
     guarded: bool = False
     """Whether it tries a secret: at most once an operation, and counted against the caller's network."""
+    noted: bool = False
+    """Whether it is written down who looked, unless it is their own: each has to look for themselves."""
 
 
 async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
@@ -51,10 +53,14 @@ async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
         return None
     value = await found if inspect.isawaitable(found) else found
     if isinstance(value, list):
-        return [row for row in value if target.visible(row, call)]
-    if not (isinstance(value, target.model) and target.visible(value, call)):
+        return [row for row in value if await target.visible(row, call)]
+    if not (isinstance(value, target.model) and await target.visible(value, call)):
         call.require(target.scope)
     return value
+
+
+async def _said(answer: bool | Awaitable[bool]) -> bool:
+    return answer if isinstance(answer, bool) else await answer
 
 
 class Declared(StrawberryField):
@@ -79,7 +85,8 @@ class Declared(StrawberryField):
             return self.resolve(source, call, kwargs)
         if spec.target is not None and spec.target.own is not None and call.principal is not None:
             return _own_rows(self.resolve(source, call, kwargs), spec.target, call)
-        if spec.own is None or not spec.own(source, call):
+        # Of a column, ``own`` looks at its row alone, so it never has to be awaited.
+        if spec.own is None or spec.own(source, call) is not True:
             call.require(spec.scope)
         return self.resolve(source, call, kwargs)
 
@@ -174,12 +181,14 @@ def computed(
     own: Own | None = None,
     shared: bool = False,
     guarded: bool = False,
+    noted: bool = False,
 ) -> Any:
     """A field that ``function(source, call, **arguments)`` makes; ``shared`` if it never looks at who calls.
 
-    ``guarded`` if it tries a secret: once an operation, and counted against the caller's network.
+    ``guarded`` if it tries a secret: once an operation, and counted against the caller's network. ``noted`` if it
+    writes down who looked.
     """
-    spec = Spec(scope=scope, cost=cost, own=own, shared=shared, guarded=guarded)
+    spec = Spec(scope=scope, cost=cost, own=own, shared=shared, guarded=guarded, noted=noted)
     made = Computed(description=description, metadata={"spec": spec, "function": function})
     made.arguments = [argument.build() for argument in arguments]
     return made
@@ -204,11 +213,11 @@ class NodeType:
         name: str = self.graphql_type.__strawberry_definition__.name  # type: ignore[attr-defined]
         return name
 
-    def visible(self, row: Any, call: Call) -> bool:
+    async def visible(self, row: Any, call: Call) -> bool:
         """Whether the caller may see the row: by scope, or because it is their own."""
         if call.allows(self.scope):
-            return self.rule is None or self.rule(row, call)
-        return self.own is not None and self.own(row, call)
+            return self.rule is None or await _said(self.rule(row, call))
+        return self.own is not None and await _said(self.own(row, call))
 
 
 class Nodes:

@@ -68,7 +68,7 @@ async def _owner(secret: models.Secret, call: Call) -> Any:
         return None
     call.require(kind.scope)
     row = await call.load(kind.batch, secret.owner_id)
-    return row if row is not None and kind.visible(row, call) else None
+    return row if row is not None and await kind.visible(row, call) else None
 
 
 @node(

@@ -137,6 +137,8 @@ class DurableSource:
     """Whose rows the items show; None where each item finds its own."""
     personal: bool = False
     """Whether callers with equal scopes may be sent different events."""
+    noted: bool = False
+    """Whether it was written down who looks when the stream began, so that its items need not be each reader's own."""
 
     def __aiter__(self) -> AsyncIterator[Any]:
         raise TypeError("a durable source is served by the fan-out")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,6 +36,18 @@ class BusCounters:
     gaps: int = 0
     reconnects: int = 0
     dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HashScript:
+    """What is done to one hash, all at once: in Lua for brokers, and its twin for the one in the process.
+
+    The Lua sees to the key's expiry by itself; of the twin's hash, ``seconds`` after it last ran, nothing is left.
+    """
+
+    lua: bytes
+    twin: Callable[[dict[bytes, bytes], Sequence[bytes]], list[bytes]]
+    seconds: int
 
 
 class Delivery(Event):
@@ -111,6 +123,10 @@ class SupervisedBackend(BroadcastBackend):
     @abstractmethod
     async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
         """Runs the script once a key, in one round trip. Raises BrokerError, also for what cannot run scripts."""
+
+    @abstractmethod
+    async def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
+        """What the script says of the hash at ``key``. Raises BrokerError."""
 
     @property
     @abstractmethod

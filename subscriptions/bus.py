@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from broadcaster import Event
 
-from subscriptions.backend import BrokerError, BusCounters, Confirmed, Delivery, SupervisedBackend
+from subscriptions.backend import BrokerError, BusCounters, Confirmed, Delivery, HashScript, SupervisedBackend
 from subscriptions.broadcast import BoundedBroadcast
 from subscriptions.channels import CONTROL_PREFIX
 from subscriptions.inbox import GAP, Gap, Message
@@ -132,6 +132,13 @@ class Bus:
         """
         try:
             return await self._backend.run_script(script, calls)
+        except BrokerError:
+            return None
+
+    async def run_on_hash(self, script: HashScript, key: str, *arguments: bytes) -> list[bytes] | None:
+        """What the script says of one hash; None when the broker is away or answered with an error."""
+        try:
+            return await self._backend.run_on_hash(script, key, arguments)
         except BrokerError:
             return None
 

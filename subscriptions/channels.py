@@ -26,6 +26,11 @@ def beats_channel(tenant_id: UUID) -> str:
     return f"signalbox:beats:{_shard(tenant_id)}"
 
 
+def replies_channel(tenant_id: UUID) -> str:
+    """Where pieces of replies and signs of typing travel, shared in the same way."""
+    return f"signalbox:replies:{_shard(tenant_id)}"
+
+
 def encode_wakeup(tenant_id: UUID, seq: int) -> bytes:
     """The whole wake-up: whose log grew, and how far. Never a payload."""
     if not 1 <= seq <= _MAX_SEQ:

@@ -7,7 +7,7 @@ from typing import Final
 
 from broadcaster import Event
 
-from subscriptions.backend import BrokerError, Confirmed, Delivery, Link, SupervisedBackend
+from subscriptions.backend import BrokerError, Confirmed, Delivery, HashScript, Link, SupervisedBackend
 
 _LINK_ITEMS: Final = 65_536  # as a real broker does, cut a reader off rather than buffer without end
 _EXPIRY_CHANNEL: Final = "__keyevent@0__:expired"
@@ -19,6 +19,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._links: set[_MemoryLink] = set()
         self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._hashes: dict[str, tuple[float, dict[bytes, bytes]]] = {}
         self._is_up = True
         self._is_silent = False
 
@@ -28,6 +29,7 @@ class MemoryBroker:
         for expiry in self._expiries.values():
             expiry.cancel()
         self._expiries.clear()
+        self._hashes.clear()
         self.sever()
 
     def silence(self) -> None:
@@ -65,6 +67,16 @@ class MemoryBroker:
         for key in keys:
             if expiry := self._expiries.pop(key, None):
                 expiry.cancel()
+
+    def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
+        self._answer()
+        now = asyncio.get_running_loop().time()
+        expires_at, found = self._hashes.pop(key, (0.0, {}))
+        held = found if expires_at > now else {}
+        answer = script.twin(held, arguments)
+        if held:
+            self._hashes[key] = (now + script.seconds, held)
+        return answer
 
     def forget(self, link: "_MemoryLink") -> None:
         self._links.discard(link)
@@ -151,6 +163,11 @@ class MemoryBackend(SupervisedBackend):
 
     async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
         raise BrokerError("a broker in the process runs no scripts")
+
+    async def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
+        answer = self._broker.run_on_hash(script, key, arguments)
+        await asyncio.sleep(0)
+        return answer
 
     @property
     def expiry_channel(self) -> str:

@@ -11,7 +11,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import ResponseError
 
-from subscriptions.backend import BrokerError, Link, SupervisedBackend
+from subscriptions.backend import BrokerError, HashScript, Link, SupervisedBackend
 from subscriptions.redis_address import PUBLISH_SECONDS, RedisAddress
 from subscriptions.redis_link import RedisLink, broker_errors
 
@@ -83,6 +83,11 @@ class RedisBackend(SupervisedBackend):
     async def run_script(self, script: bytes, calls: Sequence[tuple[str, Sequence[int]]]) -> list[bytes]:
         # The whole text each time: brokers keep it by its hash, and none of them can have forgotten it.
         return await self._send_all(("EVAL", script, 1, key, *arguments) for key, arguments in calls)
+
+    async def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
+        (answer,) = await self._send_all([("EVAL", script.lua, 1, key, *arguments)])
+        found: list[bytes] = answer
+        return found
 
     async def _send_all(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         async with self._deadline():

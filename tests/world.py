@@ -31,6 +31,7 @@ from subscriptions.bus import Bus
 from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.log import OPEN_STREAM
+from subscriptions.reply_board import ReplyBoard
 from subscriptions.tail import Tails
 
 AUDIT: Final = AuditKeys([b"a" * 32])
@@ -107,6 +108,7 @@ async def running(
             fanout=Fanout(tails),
             heartbeats=intake,
             board=HeartbeatBoard(bus),
+            reply_board=ReplyBoard(bus),
             accounts=accounts,
             issuer_keys=issuer_keys,
             keyring=keyring or Keyring(LocalKeys([b"k" * 32])),

@@ -31,18 +31,6 @@ from tests.report import record
 CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 
 TO_COME: Final = {
-    "conversations": """
-        Agent.conversations Query.conversations Query.conversation Query.contacts
-        Mutation.startConversation Mutation.appendMessage Mutation.publishMessageChunk Mutation.updateConversation
-        Mutation.archiveConversation Mutation.deleteConversation Mutation.upsertContact
-        Subscription.conversationMessages Subscription.agentMessages Subscription.messageChunks
-        Contact ContactConnection ContactEdge ContactFilter ContactPayload UpsertContactInput
-        Conversation ConversationConnection ConversationEdge ConversationFilter ConversationKind ConversationOrder
-        ConversationOrderField ConversationPayload ConversationStatus ArchiveConversationInput
-        DeleteConversationInput StartConversationInput UpdateConversationInput
-        Message MessageChunk MessageConnection MessageContentType MessageEdge MessageItem MessagePayload MessageRole
-        MessageStream AppendMessageInput PublishMessageChunkInput PublishMessageChunkPayload
-    """,
     "approvals": """
         Agent.approvals Query.approvals Query.approval Query.approvalQueueSummary
         Mutation.requestApproval Mutation.claimApproval Mutation.releaseApproval Mutation.decideApproval
@@ -60,6 +48,7 @@ TO_COME: Final = {
         CreatePolicyRuleInput UpdatePolicyRuleInput DeletePolicyRuleInput
     """,
     "alerts": """
+        Conversation.alert
         Query.alerts Query.alert Query.alertRules Query.alertStats
         Mutation.acknowledgeAlert Mutation.requestAlertAnalysis Mutation.claimAlertAnalysis
         Mutation.submitAlertAnalysis Mutation.failAlertAnalysis

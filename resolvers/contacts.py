@@ -1,0 +1,88 @@
+"""This module is where people outside are known: made, or found again by what another system calls them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from models import Contact, EventTopic, Scope
+from models.errors import Refusal, RefusalCode
+from models.ids import uuid7
+from resolvers.call import Call
+from resolvers.uniqueness import flush_unique
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import document, line
+from subscriptions.log import Envelope
+
+NAME_LIMIT: Final = 255
+META_LIMIT_BYTES: Final = 65_536
+
+_TAKEN: Final = {"uq_contacts_external_id": ("externalId", "Another contact has this externalId already.")}
+
+
+async def upsert_contact(
+    call: Call, *, name: str, id: UUID | None = None, external_id: str | None = None, meta: Any = None
+) -> Contact:
+    """The contact with this id, or with this externalId, changed; a new one where there is none. Commits.
+
+    What is not said stays. Raises INVALID, NOT_FOUND for an id, ALREADY_EXISTS for an externalId that is another's.
+    """
+    said: dict[str, Any] = {"name": line(name, NAME_LIMIT, "name")}
+    if external_id is not None:
+        said["external_id"] = line(external_id, NAME_LIMIT, "externalId")
+    if meta is not None:
+        said["meta"] = document(meta, META_LIMIT_BYTES, "meta")
+    async with call.work() as work:
+        contact, is_new = await _found(work, id, said)
+        before = None if is_new else contact.facets()
+        changed = (
+            sorted(said) if is_new else sorted(one for one, value in said.items() if getattr(contact, one) != value)
+        )
+        for one in changed:
+            setattr(contact, one, said[one])
+        await flush_unique(work, _TAKEN)
+        if changed:
+            _record(work, contact, before, changed)
+    return contact
+
+
+async def _found(work: UnitOfWork, id: UUID | None, said: dict[str, Any]) -> tuple[Contact, bool]:
+    if id is not None:
+        return await work.locked(Contact, id), False
+    new_id = uuid7()
+    # Two that bring the same contact at once find one row: the second waits here for the first.
+    made = await work.session.scalar(
+        insert(Contact)
+        .values(tenant_id=work.tenant_id, id=new_id, **({"meta": {}} | said))
+        .on_conflict_do_nothing(index_elements=["tenant_id", "external_id"])
+        .returning(Contact.id)
+    )
+    if made is not None:
+        return await work.locked(Contact, made), True
+    contact = await work.session.scalar(
+        select(Contact)
+        .where(Contact.tenant_id == work.tenant_id, Contact.external_id == said["external_id"])
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if contact is None:
+        raise Refusal(RefusalCode.CONFLICT, "It was just changed; try again.", field=("input", "externalId"))
+    return contact, False
+
+
+def _record(work: UnitOfWork, contact: Contact, before: dict[str, Any] | None, changed: list[str]) -> None:
+    work.record(
+        Envelope(
+            topic=EventTopic.CONVERSATIONS,
+            kind="contact.updated" if before is not None else "contact.created",
+            entity_type=Contact.__typeid__,
+            entity_id=contact.id,
+            required_scope=Scope.CONTACTS_READ,
+            before=before,
+            after=contact.facets(),
+            payload={"changed": changed},
+        )
+    )

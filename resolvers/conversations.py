@@ -1,0 +1,221 @@
+"""This module is where conversations begin, are described, put away and deleted."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypedDict, Unpack
+from uuid import UUID
+
+from sqlalchemy import Table, delete, select
+
+from models import (
+    Agent,
+    AgentRun,
+    Contact,
+    Conversation,
+    ConversationKind,
+    EventTopic,
+    Message,
+    ReadMarker,
+    Scope,
+    TenantRow,
+    ToolExecution,
+)
+from models.errors import Forbidden, invalid, not_found
+from models.ids import uuid7
+from resolvers.call import Call
+from resolvers.conversation_access import locked, workspace_of
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import document, line, speech
+from subscriptions.log import Envelope
+
+TITLE_LIMIT: Final = 255
+SUMMARY_LIMIT_BYTES: Final = 16_384
+METADATA_LIMIT_BYTES: Final = 65_536
+_CHUNK: Final = 1_000
+
+_HELD: Final[tuple[Any, ...]] = (ToolExecution, AgentRun, ReadMarker, Message)
+"""What goes with what is said in a conversation, children first."""
+
+
+class ConversationChanges(TypedDict, total=False):
+    """What an update may say; absent stays, None clears."""
+
+    title: str | None
+    summary: str | None
+    agent_id: UUID | None
+    metadata: dict[str, Any] | None
+
+
+def record(
+    work: UnitOfWork,
+    conversation: Conversation,
+    kind: str,
+    before: dict[str, Any] | None,
+    workspace_id: UUID | None,
+    payload: dict[str, Any] | None = None,
+) -> None:
+    """Tell of a conversation's change; ``before`` are its facets as they were, None when it is new."""
+    work.record(
+        Envelope(
+            topic=EventTopic.CONVERSATIONS,
+            kind=kind,
+            entity_type=Conversation.__typeid__,
+            entity_id=conversation.id,
+            required_scope=Scope.CONVERSATIONS_READ,
+            owner_user_id=conversation.user_id,
+            workspace_id=workspace_id,
+            before=before,
+            after=conversation.facets(),
+            payload=payload or {},
+        )
+    )
+
+
+async def start_conversation(
+    call: Call,
+    *,
+    kind: ConversationKind,
+    title: str | None = None,
+    agent_id: UUID | None = None,
+    contact_id: UUID | None = None,
+    alert_id: UUID | None = None,
+    profile: str | None = None,
+    department: str | None = None,
+    metadata: Any = None,
+) -> Conversation:
+    """A new conversation: the caller's own, or a contact's. Commits.
+
+    Raises FORBIDDEN for a contact's without conversations:write, INVALID, NOT_FOUND.
+    """
+    conversation = Conversation(
+        id=uuid7(),
+        kind=kind,
+        title=line(title, TITLE_LIMIT, "title") if title is not None else None,
+        profile=line(profile, 100, "profile") if profile is not None else None,
+        department=line(department, TITLE_LIMIT, "department") if department is not None else None,
+        metadata_=document(metadata, METADATA_LIMIT_BYTES, "metadata") if metadata is not None else {},
+        agent_id=agent_id,
+        contact_id=contact_id,
+    )
+    _refuse_mismatch(call, kind, contact_id, alert_id)
+    if kind is not ConversationKind.CONTACT:
+        conversation.user_id = call.who.member_id
+    async with call.work() as work:
+        place = await _place_of(call, work, agent_id)
+        if contact_id is not None:
+            await _refuse_unknown(work, Contact, contact_id, "contactId", "contact")
+        work.add(conversation)
+        await work.session.flush()
+        record(work, conversation, "conversation.started", None, place)
+    return conversation
+
+
+async def update_conversation(call: Call, *, id: UUID, **changes: Unpack[ConversationChanges]) -> Conversation:
+    """Change what is said of it. Raises INVALID, NOT_FOUND, ILLEGAL_TRANSITION unless it is active. Commits."""
+    cleaned = _cleaned(changes)
+    async with call.work() as work:
+        conversation = await locked(call, work, id)
+        conversation.require_active()
+        if cleaned.get("agent_id") is not None or call.who.workspace_id is not None:
+            place = await _place_of(call, work, cleaned.get("agent_id", conversation.agent_id))
+        else:
+            place = await workspace_of(work, cleaned.get("agent_id", conversation.agent_id))
+        before = conversation.facets()
+        changed = sorted(name for name, value in cleaned.items() if getattr(conversation, name) != value)
+        for name in changed:
+            setattr(conversation, name, cleaned[name])
+        if changed:
+            names = [name.rstrip("_") for name in changed]
+            record(work, conversation, "conversation.updated", before, place, {"changed": names})
+    return conversation
+
+
+async def archive_conversation(call: Call, *, id: UUID) -> Conversation:
+    """Put it away: it can be read, and nothing is added. Raises NOT_FOUND, ILLEGAL_TRANSITION. Commits."""
+    async with call.work() as work:
+        conversation = await locked(call, work, id)
+        before = conversation.facets()
+        conversation.archive(work.now)
+        place = await workspace_of(work, conversation.agent_id)
+        record(work, conversation, "conversation.archived", before, place)
+    return conversation
+
+
+async def delete_conversation(call: Call, *, id: UUID) -> str:
+    """Delete all that was said in it; its TypeID. That it was stays, without a word. Raises NOT_FOUND. Commits."""
+    async with call.work() as work:
+        conversation = await locked(call, work, id)
+        before = conversation.facets()
+        place = await workspace_of(work, conversation.agent_id)
+        for model in _HELD:
+            await _empty(work, model.__table__, conversation.id)
+        conversation.delete()
+        record(work, conversation, "conversation.deleted", before, place)
+    return conversation.typeid
+
+
+async def _empty(work: UnitOfWork, table: Table, conversation_id: UUID) -> None:
+    key = [one for one in table.primary_key.columns if one.name != "tenant_id"]
+    mine = table.c.tenant_id == work.tenant_id, table.c.conversation_id == conversation_id
+    while True:
+        some = select(*key).where(*mine).limit(_CHUNK)
+        found = (await work.session.execute(some)).all()
+        if not found:
+            return
+        ids = [row[-1] for row in found]
+        await work.session.execute(delete(table).where(*mine, key[-1].in_(ids)))
+        if len(found) < _CHUNK:
+            return
+
+
+def _refuse_mismatch(call: Call, kind: ConversationKind, contact_id: UUID | None, alert_id: UUID | None) -> None:
+    if alert_id is not None:
+        # No domain keeps alerts yet: whichever is named is not there.
+        raise not_found("alert", "input", "alertId")
+    if kind is ConversationKind.ALERT_CHAT:
+        raise invalid("An ALERT_CHAT names its alertId.", "input", "alertId")
+    if kind is ConversationKind.CONTACT:
+        if not call.allows(Scope.CONVERSATIONS_WRITE):
+            raise Forbidden(f"A contact's conversation needs the scope {Scope.CONVERSATIONS_WRITE.value}.")
+        if contact_id is None:
+            raise invalid("A CONTACT conversation names its contactId.", "input", "contactId")
+    elif contact_id is not None:
+        raise invalid("Only a CONTACT conversation has a contactId.", "input", "contactId")
+
+
+async def _place_of(call: Call, work: UnitOfWork, agent_id: UUID | None) -> UUID | None:
+    """Where the agent works. Raises NOT_FOUND for one that is not there, or not in the token's own workspace."""
+    mine = call.who.workspace_id
+    if agent_id is None:
+        if mine is not None:
+            raise not_found("agent", "input", "agentId")
+        return None
+    found = (
+        await work.session.execute(
+            select(Agent.workspace_id).where(
+                Agent.tenant_id == work.tenant_id, Agent.id == agent_id, Agent.deleted_at.is_(None)
+            )
+        )
+    ).one_or_none()
+    if found is None or mine not in (None, found.workspace_id):
+        raise not_found("agent", "input", "agentId")
+    place: UUID | None = found.workspace_id
+    return place
+
+
+async def _refuse_unknown(work: UnitOfWork, model: type[TenantRow], row_id: UUID, name: str, what: str) -> None:
+    found = await work.session.scalar(select(model.id).where(model.tenant_id == work.tenant_id, model.id == row_id))
+    if found is None:
+        raise not_found(what, "input", name)
+
+
+def _cleaned(changes: ConversationChanges) -> dict[str, Any]:
+    cleaned: dict[str, Any] = dict(changes)
+    if cleaned.get("title") is not None:
+        cleaned["title"] = line(cleaned["title"], TITLE_LIMIT, "title")
+    if cleaned.get("summary") is not None:
+        cleaned["summary"] = speech(cleaned["summary"], SUMMARY_LIMIT_BYTES, "summary")
+    if "metadata" in cleaned:
+        said = cleaned.pop("metadata")
+        cleaned["metadata_"] = document(said, METADATA_LIMIT_BYTES, "metadata") if said is not None else {}
+    return cleaned

@@ -23,6 +23,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "registry": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "agents": ("dataloaders", "resolvers", "schema", "tests/models", "tests/dataloaders", "tests/schema"),
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "conversations": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
+    "runs": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),

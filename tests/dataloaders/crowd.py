@@ -19,13 +19,18 @@ from models import (
     AgentStatus,
     AgentType,
     AssignmentStatus,
+    ConversationKind,
+    ConversationStatus,
     DataCategory,
     LlmProviderType,
     McpServerType,
     Role,
+    RunStatus,
     SecretOwner,
     TenantPlan,
     TenantStatus,
+    ToolKind,
+    ToolStatus,
     UserStatus,
     WorkspaceStatus,
     utcnow,
@@ -197,6 +202,69 @@ SELECT CASE WHEN n % 11 = 0 THEN CAST('00000000-0000-7000-8000-000000000001' AS 
   now() - n * interval '1 second'
 FROM generate_series(1, :rows) AS n
 """,
+    "contacts": """
+WITH root AS (
+  INSERT INTO contacts (tenant_id, id, name, meta, created_at)
+  SELECT one, one, 'Root', '{}', now() - interval '1 year' FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO contacts (tenant_id, id, external_id, name, meta, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'ext' || n, 'Contact ' || n, '{}',
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "conversations": """
+WITH root AS (
+  INSERT INTO agents (tenant_id, id, name, type, capabilities, guardrails, status, is_router, version, created_at)
+  SELECT one, one, 'root', 'llm', '{}', '{}', 'active', false, 1, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+), threads AS (
+  INSERT INTO conversations (tenant_id, id, kind, status, metadata, message_count, token_count, created_at)
+  SELECT one, id, 'chat', 'active', '{}', 0, 0, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one, unnest(ARRAY[one, md5(one::text)::uuid]) AS id
+)
+INSERT INTO conversations (tenant_id, id, kind, status, metadata, message_count, token_count, title, user_id,
+  contact_id, agent_id, alert_id, last_message_at, created_at)
+SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'alert_chat' ELSE 'chat' END,
+  CASE WHEN n % 89 = 0 THEN 'archived' WHEN n % 53 = 0 THEN 'deleted' ELSE 'active' END, '{}', 0, 0, 'Talk ' || n,
+  CASE WHEN n % 101 < 5 THEN one END, CASE WHEN n % 103 < 5 THEN one END, CASE WHEN n % 107 < 5 THEN one END,
+  CASE WHEN n % 109 < 5 THEN one END,
+  CASE WHEN n % 3 > 0 THEN now() - n * 7919 % 500000 * interval '1 second' END, now() - n * interval '1 second'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
+    "messages": """
+WITH root AS (
+  INSERT INTO messages (tenant_id, id, conversation_id, seq, role, content, content_type, metadata, state, created_at)
+  SELECT one, one, one, :rows + 1, 'user', 'root', 'text', '{}', 'final', now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO messages (tenant_id, id, conversation_id, seq, role, content, content_type, metadata, state, user_id,
+  created_at)
+SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one ELSE md5(one::text)::uuid END, n, 'user',
+  'Word' || n || ' said', 'text', '{}', 'final', CASE WHEN n % 103 < 5 THEN one END, now() - n * interval '1 second'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
+    "agent_runs": """
+WITH root AS (
+  INSERT INTO agent_runs (tenant_id, id, agent_name, state, status, input_tokens, output_tokens, total_cost, started_at)
+  SELECT one, one, 'root', '{}', 'active', 0, 0, 0, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO agent_runs (tenant_id, id, agent_name, state, status, input_tokens, output_tokens, total_cost, user_id,
+  conversation_id, agent_id, started_at, ended_at)
+SELECT one, gen_random_uuid(), 'agent', '{}', CASE WHEN n % 89 = 0 THEN 'failed' ELSE 'completed' END, 1, 1, 0.5,
+  CASE WHEN n % 101 < 5 THEN one END, CASE WHEN n % 103 < 5 THEN one END, CASE WHEN n % 107 < 5 THEN one END,
+  now() - n * interval '1 second', now()
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
+    "tool_executions": """
+INSERT INTO tool_executions (tenant_id, id, kind, status, tool_name, run_id, conversation_id, message_id, user_id,
+  created_at)
+SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'skill' ELSE 'mcp' END,
+  CASE WHEN n % 89 = 0 THEN 'timeout' ELSE 'success' END, 'tool_' || n % 151, CASE WHEN n % 101 < 5 THEN one END,
+  CASE WHEN n % 103 < 5 THEN one END, CASE WHEN n % 107 < 5 THEN one END, CASE WHEN n % 109 < 5 THEN one END,
+  now() - n * interval '1 second'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
 }
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -258,6 +326,29 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("structure_events", "agent_id"): crowd.mine,
         ("structure_events", "event_type"): ["WORKSPACE_MOVED"],
         ("structure_events", "workspace_id"): crowd.mine,
+        ("agent_runs", "agent_id"): crowd.mine,
+        ("agent_runs", "conversation_id"): crowd.mine,
+        ("agent_runs", "status"): [RunStatus.FAILED],
+        ("agent_runs", "user_id"): crowd.mine,
+        ("contacts", "external_id"): "ext76",
+        ("contacts", "search"): "contact 77",
+        ("conversations", "agent_id"): crowd.mine,
+        ("conversations", "alert_id"): crowd.mine,
+        ("conversations", "contact_id"): crowd.mine,
+        ("conversations", "kind"): [ConversationKind.ALERT_CHAT],
+        ("conversations", "search"): "talk 77",
+        ("conversations", "status"): [ConversationStatus.ARCHIVED],
+        ("conversations", "user_id"): crowd.mine,
+        ("messages", "conversation_id"): crowd.mine,
+        ("messages", "search"): "word77",
+        ("messages", "user_id"): crowd.mine,
+        ("tool_executions", "conversation_id"): crowd.mine,
+        ("tool_executions", "kind"): [ToolKind.SKILL],
+        ("tool_executions", "message_id"): crowd.mine,
+        ("tool_executions", "run_id"): crowd.mine,
+        ("tool_executions", "status"): [ToolStatus.TIMEOUT],
+        ("tool_executions", "tool_name"): "tool_7",
+        ("tool_executions", "user_id"): crowd.mine,
         ("agents", "domain"): "domain 7",
         ("agents", "search"): "agent domain 15",
         ("agents", "status"): [AgentStatus.REJECTED],

@@ -24,6 +24,9 @@ RESIDUAL: Final = {
     ("api_keys", "is_active"): "it asks two columns and the time, and a tenant has few keys",
     ("sessions", "is_active"): "it asks three columns and the time; sessions that ended long ago are deleted",
     ("agents", "type"): "eight words, most agents share one: an index would select little",
+    ("conversations", "kind"): "three words, and most conversations share one",
+    ("tool_executions", "kind"): "two words",
+    ("tool_executions", "status"): "three words, and most uses share one",
     ("audit_logs", "resource_type"): "most of a tenant's changes are of few kinds; action is finer and has an index",
     ("data_access_logs", "access_type"): "five words",
     ("data_access_logs", "data_category"): "five words",
@@ -58,6 +61,7 @@ ALWAYS: Final = {
     "agent_templates": {"tenant_id"},  # of the bound tenant or the platform: the policy says or
     "mcp_servers": {"tenant_id"},
     "tools": {"tenant_id"},
+    "conversations": {"status"},
     "users": {"deleted_at"},
     "tenants": {"deleted_at", "id"},
     "workspaces": {"status"},

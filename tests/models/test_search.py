@@ -102,7 +102,17 @@ async def test_a_search_longer_than_anything_searched_is_refused(database: Datab
         await _found(database, tenants.mine, "w" * (SEARCH_CHARACTERS + 1))
 
 
-@pytest.mark.parametrize("function", ["search_users", "search_workspaces", "search_agents"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "search_users",
+        "search_workspaces",
+        "search_agents",
+        "search_contacts",
+        "search_conversations",
+        "search_messages",
+    ],
+)
 async def test_a_search_without_a_tenant_fails(database: Database, function: str) -> None:
     async with database.app.connect() as connection:
         with pytest.raises(DBAPIError) as refused:

@@ -30,11 +30,14 @@ TYPES: Final[list[GraphQLNamedType]] = [one for name, one in SCHEMA.type_map.ite
 
 LISTS_WITHOUT: Final = {
     "Query.activity": {"orderBy", "totalCount"},  # a log has one order, and it is not counted
+    "Conversation.messages": {"filter", "orderBy"},  # in the contract: by seq, and searchMessages filters
+    "Query.contacts": {"orderBy"},  # in the contract: newest first
 }
 """Lists that lack what every other list has."""
 
 FREE: Final = {
     "ActivityEvent.cursor": "the database's epoch is read once",
+    "Message.content": "a column of the row itself; what is noted about who looks is noted once an operation",
     "Session.isCurrent": "the principal's session is known already",
     "Query.viewer": "the principal is known already",
     "Viewer.roles": "the principal's",
@@ -47,9 +50,14 @@ NOT_NULL: Final = {
     "ActivityConnection.nodes": "the list itself demanded the same",
     "ActivityEdge.node": "the list itself demanded the same",
     "ActivityItem.event": "the stream itself demanded the same",
+    "Conversation.messages": "in the contract; whoever sees a conversation sees what was said in it",
     "RemoveWorkspacePayload.removed": "in the contract; whoever may remove may read",
     "Subscription.activityFeed": "a stream that is refused has no answer to empty",
+    "Subscription.agentMessages": "a stream that is refused has no answer to empty",
+    "Subscription.conversationMessages": "a stream that is refused has no answer to empty",
     "Subscription.heartbeats": "a stream that is refused has no answer to empty",
+    "Subscription.messageChunks": "a stream that is refused has no answer to empty",
+    "Subscription.typing": "a stream that is refused has no answer to empty",
     "Subscription.workspaceStatus": "a stream that is refused has no answer to empty",
     "Workspace.agents": "in the contract",
 }

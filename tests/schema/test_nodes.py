@@ -13,19 +13,28 @@ from models import (
     ActivityType,
     Agent,
     AgentAssignment,
+    AgentRun,
     AgentTemplate,
     AgentType,
     ApiKey,
+    Contact,
+    Conversation,
+    ConversationKind,
     DataCategory,
     IdentityProvider,
     LlmProvider,
     LlmProviderType,
     McpServer,
+    Message,
+    MessageRole,
     Role,
     Scope,
     Session,
     StructureEvent,
     Tool,
+    ToolExecution,
+    ToolKind,
+    ToolStatus,
     User,
     UserConsent,
     UserStatus,
@@ -46,6 +55,25 @@ from tests.world import Fleet, Tenants, call_of, principal
 
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
+
+
+async def _talk(database: Database, tenant_id: UUID, user_id: UUID) -> list[Any]:
+    """A conversation with one of everything that can be in it."""
+    mine: dict[str, Any] = {"tenant_id": tenant_id}
+    contact = Contact(**mine, id=uuid7(), name="contact")
+    talk = Conversation(**mine, id=uuid7(), kind=ConversationKind.CHAT, user_id=user_id, message_count=1)
+    said: dict[str, Any] = mine | {"conversation_id": talk.id, "user_id": user_id}
+    message = Message(**said, id=uuid7(), seq=1, role=MessageRole.USER, content="hello")
+    run = AgentRun(**said, id=uuid7(), agent_name="agent")
+    tool = ToolExecution(
+        **said, id=uuid7(), run_id=run.id, kind=ToolKind.MCP, tool_name="tool", status=ToolStatus.SUCCESS
+    )
+    async with database.session(tenant_id) as session:
+        for some in ([contact, talk], [message, run], [tool]):
+            session.add_all(some)
+            await session.flush()
+        await session.commit()
+    return [contact, talk, message, run, tool]
 
 
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
@@ -83,6 +111,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         session.add_all(placed)
         await session.commit()
     rows += placed
+    rows += await _talk(database, tenant_id, ada.id)
     rows.append(await set_secret(call_of(gateway.services, principal(tenant_id)), key="TOKEN", value="swordfish"))
     await tell(gateway, tenant_id, envelope(entity_id=place.id))
     admin = principal(tenant_id, user_id=uuid7())

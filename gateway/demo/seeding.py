@@ -18,6 +18,7 @@ from gateway.demo.keys import FLEET, bygone_keys, fleet_key
 from gateway.demo.people import PLATFORM_ADMIN, logins, platform_admin, settle
 from gateway.demo.places import build, is_built, wake
 from gateway.demo.samples import TenantSample
+from gateway.demo.talks import talk
 from gateway.demo.together import together
 from models import TenantPlan, TenantStatus
 from resolvers.call import Call, Services
@@ -91,4 +92,5 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await draw(call, sample, places)
             await live(call, sample, places, rng)
             await bygone_keys(call)
+            await talk(call, agents)
     await wake(services, admin.tenant_id, sample, rng)

@@ -339,8 +339,10 @@ async def test_a_workspaces_token_speaks_in_its_own_agents_conversations_alone(t
         ["input", "conversationId"],
     )
     assert (await talk.refused(talk.token, START, kind="CHAT"))[0] == "NOT_FOUND"
-    own = await talk.start(talk.token)
-    read = "query($id: ID!) { conversation(id: $id) { id agent { id } messages { totalCount } } }"
+    start = """mutation($input: StartConversationInput!) { startConversation(input: $input) {
+      conversation { id } userErrors { code field } } }"""
+    own = (await talk.done(talk.token, start, kind="CHAT", agentId=talk.agent))["id"]
+    read = "query($id: ID!) { conversation(id: $id) { id messages { totalCount } } }"
     answer = await talk.gateway.answer(talk.token, read, id=own)
     assert answer["data"]["conversation"]["messages"] == {"totalCount": 0}
     assert await talk.code(talk.token, read, id=other) == {"FORBIDDEN"}

@@ -1,0 +1,104 @@
+"""This module is where many watch a reply that is written fast: the slow and the late end with every letter of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.embedded import EmbeddedValkey
+from models.database import Database
+from tests.patience import DEADLINE
+from tests.report import record
+from tests.schema.conftest import Gateway
+from tests.schema.talk import APPEND, CHUNK, Talk
+from tests.schema.test_message_streams import CHUNKS
+from tests.world import Tenants, running
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is said how fast, and to how many."""
+
+    viewers: int
+    slow: int
+    late: int
+    pieces: int
+    pieces_per_second: int
+
+
+FULL = Size(viewers=100, slow=10, late=10, pieces=1500, pieces_per_second=500)
+A_TENTH = Size(viewers=10, slow=1, late=1, pieces=150, pieces_per_second=50)
+
+
+@pytest.fixture
+async def two(database: Database, valkey: EmbeddedValkey, tenants: Tenants) -> AsyncIterator[tuple[Talk, Gateway]]:
+    """The gateway that is written to, and another that is watched too."""
+    async with running(database, valkey.url) as here, running(database, valkey.url) as there:
+        yield await Talk.begin(Gateway(here), tenants.mine), Gateway(there)
+
+
+async def watched(gateway: Gateway, talk: Talk, conversation: str, ready: asyncio.Event, pause: float) -> str:
+    """What one viewer ends with; a slow one rests after each item."""
+    items = await gateway.watch(talk.member, CHUNKS, id=conversation)
+    text = ""
+    try:
+        async for answer in items:
+            item = answer["data"]["messageChunks"]
+            text = item["text"] if item["isSnapshot"] else text + item["text"]
+            ready.set()
+            if item["isFinal"]:
+                return text
+            await asyncio.sleep(pause)
+    finally:
+        await items.aclose()
+    raise AssertionError("the stream ended before the reply did")
+
+
+async def written(talk: Talk, conversation: str, reply: str, size: Size, half: asyncio.Event) -> float:
+    """Every further piece at its time; the pieces a second that were reached."""
+    now = asyncio.get_running_loop().time
+    begun = now()
+    for index in range(1, size.pieces):
+        await asyncio.sleep(max(0.0, begun + index / size.pieces_per_second - now()))
+        said = {"conversationId": conversation, "messageId": reply, "index": index, "text": f"{index} "}
+        await talk.done(talk.key, CHUNK, **said, isFinal=index == size.pieces - 1)
+        if index == size.pieces // 2:
+            half.set()
+    return size.pieces / (now() - begun)
+
+
+@pytest.mark.parametrize("size", [A_TENTH, pytest.param(FULL, marks=pytest.mark.faults)], ids=["tenth", "full"])
+async def test_every_viewer_ends_with_the_exact_text(two: tuple[Talk, Gateway], size: Size) -> None:
+    talk, other = two
+    conversation = await talk.start()
+    reply = await talk.done(talk.key, CHUNK, conversationId=conversation, index=0, text="0 ")
+    gateways = (talk.gateway, other)
+    half = asyncio.Event()
+
+    def viewer(number: int, pause: float) -> tuple[asyncio.Task[str], asyncio.Event]:
+        ready = asyncio.Event()
+        work = watched(gateways[number % 2], talk, conversation, ready, pause)
+        return asyncio.create_task(work, name=f"viewer {number}"), ready
+
+    early = [viewer(number, 0.5 if number < size.slow else 0.0) for number in range(size.viewers - size.late)]
+    async with asyncio.timeout(DEADLINE):
+        for _, ready in early:
+            await ready.wait()
+        writing = asyncio.create_task(written(talk, conversation, reply, size, half), name="writer")
+        await half.wait()
+        late = [viewer(number, 0.0) for number in range(size.late)]
+        rate = await writing
+        texts = await asyncio.gather(*(task for task, _ in early + late))
+    whole = "".join(f"{index} " for index in range(size.pieces))
+    assert set(texts) == {whole}
+    asked = {"conversationId": conversation, "messageId": reply, "role": "ASSISTANT", "content": whole}
+    assert (await talk.done(talk.key, APPEND, **asked))["content"] == whole
+    record(
+        5,
+        "chunks to viewers, some slow and some late, over two gateways: every viewer ends with the exact text",
+        size.viewers,
+        f"{size.pieces} pieces, {rate:.0f} a second, {size.slow} slow, {size.late} late",
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+import strawberry
 from strawberry import ID
 
 import models
@@ -40,6 +41,15 @@ class Contact(Node):
     external_id: str | None = column("What another system calls them, e.g. 5511999990001@s.whatsapp.net.")
     name: str = column("What people call them.")
     meta: JSON = column("What is known of them: channel, language.")
+    conversations: Connection[Annotated[Conversation, strawberry.lazy("schema.conversations")]] | None = connection(
+        conversations,
+        "Their conversations; without conversations:read one's own.",
+        filter=ConversationFilter,
+        order=ConversationOrder,
+        scope=Scope.SIGNED_IN,
+        narrow=own_without(Scope.CONVERSATIONS_READ),
+        of="contact_id",
+    )
     created_at: datetime = column("When they were first heard of.")
     updated_at: datetime = column("When something about them last changed.")
 

@@ -10,17 +10,20 @@ import strawberry
 from strawberry import ID
 
 import models
+from dataloaders.conversations import conversations
 from dataloaders.pages import Direction
 from dataloaders.users import users
 from models import Role, Scope, UserStatus
 from resolvers import users as use_cases
 from resolvers.call import Call
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
-from schema.common import JSON, Connection, Node, connection
+from schema.common import JSON, Connection, Node, connection, own_without
+from schema.conversation_filters import ConversationFilter, ConversationOrder
 from schema.declare import column, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
 
 if TYPE_CHECKING:
+    from schema.conversations import Conversation
     from schema.tenants import Tenant
 
 describe(
@@ -93,6 +96,15 @@ class User(Node):
     email_verified: bool | None = _private("Whether the address was proven.")
     signs_in_elsewhere: bool | None = _private("Whether the tenant's identity provider signs them in.")
     preferences: JSON | None = _private("What they set for themselves.")
+    conversations: Connection[Annotated[Conversation, strawberry.lazy("schema.conversations")]] | None = connection(
+        conversations,
+        "Their conversations; without conversations:read one's own.",
+        filter=ConversationFilter,
+        order=ConversationOrder,
+        scope=Scope.SIGNED_IN,
+        narrow=own_without(Scope.CONVERSATIONS_READ),
+        of="user_id",
+    )
     locked_until: datetime | None = _private("Until when sign-in is refused.")
     last_login_at: datetime | None = _private("When they last signed in.")
     created_at: datetime = column("When the account was created.")

@@ -313,7 +313,7 @@ async def _fill(owner: AsyncEngine, tenants: list[UUID]) -> None:
 
 def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
     """For each filter of each list a value that matches few rows."""
-    return {
+    return _samples_of_talks(crowd) | {
         ("activity_logs", "activity_type"): [ActivityType.ERROR],
         ("activity_logs", "created_after"): utcnow() - timedelta(minutes=50),
         ("activity_logs", "created_before"): utcnow() - timedelta(hours=2),
@@ -326,29 +326,6 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("structure_events", "agent_id"): crowd.mine,
         ("structure_events", "event_type"): ["WORKSPACE_MOVED"],
         ("structure_events", "workspace_id"): crowd.mine,
-        ("agent_runs", "agent_id"): crowd.mine,
-        ("agent_runs", "conversation_id"): crowd.mine,
-        ("agent_runs", "status"): [RunStatus.FAILED],
-        ("agent_runs", "user_id"): crowd.mine,
-        ("contacts", "external_id"): "ext76",
-        ("contacts", "search"): "contact 77",
-        ("conversations", "agent_id"): crowd.mine,
-        ("conversations", "alert_id"): crowd.mine,
-        ("conversations", "contact_id"): crowd.mine,
-        ("conversations", "kind"): [ConversationKind.ALERT_CHAT],
-        ("conversations", "search"): "talk 77",
-        ("conversations", "status"): [ConversationStatus.ARCHIVED],
-        ("conversations", "user_id"): crowd.mine,
-        ("messages", "conversation_id"): crowd.mine,
-        ("messages", "search"): "word77",
-        ("messages", "user_id"): crowd.mine,
-        ("tool_executions", "conversation_id"): crowd.mine,
-        ("tool_executions", "kind"): [ToolKind.SKILL],
-        ("tool_executions", "message_id"): crowd.mine,
-        ("tool_executions", "run_id"): crowd.mine,
-        ("tool_executions", "status"): [ToolStatus.TIMEOUT],
-        ("tool_executions", "tool_name"): "tool_7",
-        ("tool_executions", "user_id"): crowd.mine,
         ("agents", "domain"): "domain 7",
         ("agents", "search"): "agent domain 15",
         ("agents", "status"): [AgentStatus.REJECTED],
@@ -396,4 +373,32 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("workspaces", "search"): "place 77",
         ("workspaces", "status"): [WorkspaceStatus.FAILED],
         ("workspaces", "tier"): [4],
+    }
+
+
+def _samples_of_talks(crowd: Crowd) -> dict[tuple[str, str], object]:
+    return {
+        ("agent_runs", "agent_id"): crowd.mine,
+        ("agent_runs", "conversation_id"): crowd.mine,
+        ("agent_runs", "status"): [RunStatus.FAILED],
+        ("agent_runs", "user_id"): crowd.mine,
+        ("contacts", "external_id"): "ext76",
+        ("contacts", "search"): "contact 77",
+        ("conversations", "agent_id"): crowd.mine,
+        ("conversations", "alert_id"): crowd.mine,
+        ("conversations", "contact_id"): crowd.mine,
+        ("conversations", "kind"): [ConversationKind.ALERT_CHAT],
+        ("conversations", "search"): "talk 77",
+        ("conversations", "status"): [ConversationStatus.ARCHIVED],
+        ("conversations", "user_id"): crowd.mine,
+        ("messages", "conversation_id"): crowd.mine,
+        ("messages", "search"): "word77",
+        ("messages", "user_id"): crowd.mine,
+        ("tool_executions", "conversation_id"): crowd.mine,
+        ("tool_executions", "kind"): [ToolKind.SKILL],
+        ("tool_executions", "message_id"): crowd.mine,
+        ("tool_executions", "run_id"): crowd.mine,
+        ("tool_executions", "status"): [ToolStatus.TIMEOUT],
+        ("tool_executions", "tool_name"): "tool_7",
+        ("tool_executions", "user_id"): crowd.mine,
     }

@@ -169,6 +169,19 @@ async def test_an_agents_conversations_are_paged_filtered_and_the_callers_to_see
     assert [one["id"] for one in oldest["nodes"]] == mine[:2]
 
 
+async def test_a_persons_and_a_contacts_conversations_are_the_callers_to_see(talk: Talk) -> None:
+    mine, hers = await talk.start(), await talk.start(talk.other_member)
+    contact = await talk.done(talk.key, UPSERT, name="Ana")
+    outside = (await talk.done(talk.key, START, kind="CONTACT", contactId=contact["id"]))["id"]
+    document = """query($ids: [ID!]!) { nodes(ids: $ids) { ... on User { conversations { nodes { id } } }
+      ... on Contact { conversations { nodes { id } } } } }"""
+    people = [encode("user", one.user_id or uuid7()) for one in (talk.member, talk.other_member)]
+    found = (await talk.gateway.data(talk.operator, document, ids=[*people, contact["id"]]))["nodes"]
+    assert [one["conversations"]["nodes"] for one in found] == [[{"id": one}] for one in (mine, hers, outside)]
+    found = (await talk.gateway.data(talk.member, document, ids=people))["nodes"]
+    assert [one["conversations"]["nodes"] for one in found] == [[{"id": mine}], []]
+
+
 async def test_a_search_finds_words_in_what_the_caller_may_read(talk: Talk, tenants: Tenants, gateway: Gateway) -> None:
     mine, hers = await talk.start(), await talk.start(talk.other_member)
     await talk.say(mine, "The streetlight flickers at night.")

@@ -139,7 +139,7 @@ async def _begin(call: Call, conversation_id: UUID, index: int, text: str, is_fi
     return message.typeid
 
 
-async def _why_gone(call: Call, conversation_id: UUID, message_id: UUID) -> Refusal:
+async def _why_gone(call: Call, conversation_id: UUID, message_id: UUID) -> Refusal | Unavailable:
     message: Message | None = await call.load(by_id(Message), message_id)
     if message is None or message.conversation_id != conversation_id:
         return not_found("message", "input", "messageId")

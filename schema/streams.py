@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,7 @@ class Stream(Computed):
 
 
 def stream(
-    function: Callable[..., AsyncIterator[Any] | DurableSource],
+    function: Callable[..., AsyncIterator[Any] | DurableSource | Awaitable[DurableSource]],
     description: str,
     arguments: Sequence[Argument] = (),
     *,

@@ -153,9 +153,13 @@ local head = redis.call('HGET', KEYS[1], ARGV[1] .. 'h')
 if not head then return {'gone'} end
 local index, final, publisher = string.match(head, '^(%d+) (%d) %d+ (.*)$')
 if publisher ~= ARGV[2] then return {'gone'} end
+local text = redis.call('HGET', KEYS[1], ARGV[1] .. 't')
+if tonumber(ARGV[6]) == tonumber(index) and final == ARGV[4] and string.sub(text, #text - #ARGV[3] + 1) == ARGV[3] then
+  return {'ok'}
+end
 if final == '1' then return {'over'} end
 if tonumber(ARGV[6]) ~= tonumber(index) + 1 then return {'order', index} end
-local text = redis.call('HGET', KEYS[1], ARGV[1] .. 't') .. ARGV[3]
+text = text .. ARGV[3]
 if #text > 131072 then return {'long'} end
 redis.call('HSET', KEYS[1], ARGV[1] .. 't', text,
   ARGV[1] .. 'h', ARGV[6] .. ' ' .. ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. ARGV[2])
@@ -186,6 +190,8 @@ def _append(held: dict[bytes, bytes], arguments: Sequence[bytes]) -> list[bytes]
     last, was_final, _, whose = head.split(b" ", 3)
     if whose != publisher:
         return [b"gone"]
+    if (index, final) == (last, was_final) and held[message + b"t"].endswith(text):
+        return [b"ok"]  # said again by somebody who did not hear the answer
     if was_final == b"1":
         return [b"over"]
     if int(index) != int(last) + 1:

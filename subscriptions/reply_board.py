@@ -207,8 +207,9 @@ class _Channel:
                 thread.miss()
             return
         said = decode(message.data)
-        if said is not None and (thread := self._threads.get(said[0])) is not None:
-            thread.take(said[1])
+        watched = self._threads.get(said[0]) if said is not None else None
+        if said is not None and watched is not None:
+            watched.take(said[1])
 
 
 class _Thread:
@@ -299,7 +300,8 @@ class _Thread:
         gone = known.keys() - {one.message_id for one in kept}
         for message_id in gone:
             # Whatever has grown since was not there yet when the broker was asked.
-            if (reply := self._open.get(message_id)) is not None and reply.index == known[message_id]:
+            left = self._open.get(message_id)
+            if left is not None and left.index == known[message_id]:
                 self._close(message_id)
 
     def _begin(self, message_id: UUID) -> _Reply:

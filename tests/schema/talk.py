@@ -72,11 +72,19 @@ class Talk:
             await session.flush()
             session.add(Agent(tenant_id=tenant, id=agent, name="helper", type=AgentType.LLM, workspace_id=place))
             await session.commit()
-        people = [
-            await person(gateway, tenant, role)
-            for role in (Role.ADMIN, Role.OPERATOR, Role.MEMBER, Role.MEMBER, Role.VIEWER)
-        ]
-        return cls(gateway, tenant, *people, keyed(tenant), machine(tenant, place), encode("agent", agent), place)
+        return cls(
+            gateway,
+            tenant,
+            admin=await person(gateway, tenant),
+            operator=await person(gateway, tenant, Role.OPERATOR),
+            member=await person(gateway, tenant, Role.MEMBER),
+            other_member=await person(gateway, tenant, Role.MEMBER),
+            viewer=await person(gateway, tenant, Role.VIEWER),
+            key=keyed(tenant),
+            token=machine(tenant, place),
+            agent=encode("agent", agent),
+            place=place,
+        )
 
     async def do(self, who: Principal, document: str, **said: Any) -> dict[str, Any]:
         """What the one mutation of ``document`` answers."""

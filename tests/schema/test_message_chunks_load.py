@@ -47,7 +47,7 @@ async def watched(gateway: Gateway, talk: Talk, conversation: str, ready: asynci
     try:
         async for answer in items:
             item = answer["data"]["messageChunks"]
-            text = item["text"] if item["isSnapshot"] else text + item["text"]
+            text = str(item["text"]) if item["isSnapshot"] else f"{text}{item['text']}"
             ready.set()
             if item["isFinal"]:
                 return text
@@ -88,7 +88,10 @@ async def test_every_viewer_ends_with_the_exact_text(two: tuple[Talk, Gateway], 
         for _, ready in early:
             await ready.wait()
         writing = asyncio.create_task(written(talk, conversation, reply, size, half), name="writer")
-        await half.wait()
+        halfway = asyncio.create_task(half.wait(), name="halfway")
+        await asyncio.wait({writing, halfway}, return_when=asyncio.FIRST_COMPLETED)
+        if writing.done():
+            writing.result()
         late = [viewer(number, 0.0) for number in range(size.late)]
         rate = await writing
         texts = await asyncio.gather(*(task for task, _ in early + late))

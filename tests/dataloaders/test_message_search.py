@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from dataloaders.base import LoaderScope
 from dataloaders.conversations import messages
+from dataloaders.messages import message_pages
 from dataloaders.pages import Window, read_page
+from models import Conversation
 from models.database import Database
 from models.ids import uuid7
 from tests.patience import promised
@@ -98,3 +102,33 @@ async def test_a_search_of_many_messages_reaches_its_index_under_row_level_secur
         count,
         f"{len(page.rows)} found in {took * 1000:.0f} ms, {blocks} blocks",
     )
+
+
+@pytest.mark.parametrize("window", [Window(last=5), Window(first=5)], ids=["newest", "oldest"])
+async def test_pages_of_many_conversations_are_read_by_the_index_of_their_numbers(
+    database: Database, owner: AsyncEngine, tenants: Tenants, window: Window
+) -> None:
+    await _fill(owner, tenants.mine, 2_000)
+    await _fill(owner, tenants.mine, 2_000)
+    async with database.session(tenants.mine) as session:
+        ids = list(await session.scalars(select(Conversation.id)))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    engine = database.app.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        pages = await LoaderScope(database, tenants.mine).of(message_pages(window)).load_many(ids)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    expected = list(range(1996, 2001)) if window.backward else [1, 2, 3, 4, 5]
+    assert [[row.seq for row in page.rows] for page in pages] == [expected, expected]
+    ((statement, parameters),) = asked
+    steps = await _explained(database, tenants.mine, statement, parameters)
+    (scan,) = [step for step in steps if step.get("Relation Name") == "messages"]
+    assert scan["Node Type"] == "Index Scan"
+    assert scan["Index Name"] == "uq_messages_seq"
+    assert {"tenant_id", "conversation_id", "seq"} <= set(re.findall(r"[a-z_]+", scan["Index Cond"]))
+    assert scan["Actual Rows"] == 6

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models import Message, MessageState
+from models import Message, MessageState, Role
 from models.ids import encode, uuid7
 from tests.patience import DEADLINE
 from tests.schema.conftest import Gateway
-from tests.schema.talk import APPEND, ARCHIVE, CHUNK, TYPE, Talk
-from tests.schema.test_audit import ACCESSES
+from tests.schema.talk import APPEND, ARCHIVE, CHUNK, TYPE, Talk, keyed
+from tests.schema.test_audit import ACCESSES, person
 from tests.world import Tenants
 
 SAID = """subscription($id: ID!, $after: EventCursor) { conversationMessages(conversationId: $id, after: $after) {
@@ -254,6 +254,20 @@ async def test_a_person_who_watches_anothers_conversation_is_written_down_once_a
     readers = {encode("user", one.user_id or uuid7()) for one in (talk.operator, talk.admin)}
     assert sorted(one["actor"]["id"] for one in noted) == sorted(readers)
     assert {one["subjectId"] for one in noted} == {encode("user", talk.member.user_id or uuid7())}
+
+
+async def test_who_sees_all_shares_one_execution_and_who_sees_their_own_has_one_of_their_own(talk: Talk) -> None:
+    here = await talk.start()
+    fanout = talk.gateway.services.fanout
+    before = fanout.groups
+    async with viewing(talk, talk.key, SAID, here), viewing(talk, keyed(talk.tenant), SAID, here):
+        assert fanout.groups == before + 1
+        async with viewing(talk, talk.member, SAID, here), viewing(talk, talk.other_member, SAID, here):
+            assert fanout.groups == before + 3
+    # Of an agent's conversations nobody knows beforehand whose they are: each person looks for themselves.
+    second = await person(talk.gateway, talk.tenant, Role.OPERATOR)
+    async with viewing(talk, talk.operator, BY_AGENT, talk.agent), viewing(talk, second, BY_AGENT, talk.agent):
+        assert fanout.groups == before + 2
 
 
 async def test_runs_and_tools_are_told_in_the_log(talk: Talk) -> None:

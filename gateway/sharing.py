@@ -36,6 +36,7 @@ from schema.streams import Stream
 
 _AFTER = "after"
 _DEFINITION = "strawberry-definition"
+_HELD_BY_ALL = frozenset({None, Scope.PUBLIC, Scope.SIGNED_IN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,10 @@ class _Reader(Visitor):
         spec = declared.spec
         self.personal |= not spec.shared
         self.noted |= spec.noted
-        if spec.scope is not None and (spec.own is not None or (spec.target is not None and spec.target.own)):
+        if spec.own_without is not None:
+            self.scopes.add(spec.own_without)
+        # A scope that everybody holds leaves nobody with only their own.
+        if spec.scope not in _HELD_BY_ALL and (spec.own is not None or (spec.target is not None and spec.target.own)):
             self.scopes.add(spec.scope)
         kind = get_named_type(self._types.get_type())
         if is_abstract_type(kind):

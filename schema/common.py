@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, NewType, TypeVar, cast
 from uuid import UUID
@@ -183,7 +184,8 @@ def connection(
         arguments.append(Argument("filter", filter | None, "Only what matches."))
     if order is not None:
         arguments.append(Argument("order_by", order | None, "How the list is sorted; newest first when absent."))
-    return computed(resolve, description, arguments, scope=scope, cost=2, shared=True)
+    own = narrow.scope if isinstance(narrow, OwnWithout) else None
+    return computed(resolve, description, arguments, scope=scope, cost=2, shared=True, own_without=own)
 
 
 async def _nested(call: Call, asked: Nested, parent_id: UUID) -> NestedPage:
@@ -192,13 +194,20 @@ async def _nested(call: Call, asked: Nested, parent_id: UUID) -> NestedPage:
     return cast(NestedPage, page)
 
 
-def own_without(scope: Scope) -> Callable[[Any, Call], dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class OwnWithout:
     """Narrows a list to the caller's own rows, its count included, unless the caller holds ``scope``."""
 
-    def narrow(_: Any, call: Call) -> dict[str, Any]:
-        return {} if call.allows(scope) else {"user_id": call.who.member_id or NIL}
+    scope: Scope
 
-    return narrow
+    def __call__(self, _: Any, call: Call) -> dict[str, Any]:
+        """What is asked for besides."""
+        return {} if call.allows(self.scope) else {"user_id": call.who.member_id or NIL}
+
+
+def own_without(scope: Scope) -> OwnWithout:
+    """Narrows a list to the caller's own rows, its count included, unless the caller holds ``scope``."""
+    return OwnWithout(scope)
 
 
 def _both(said: dict[str, Any], narrowed: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Spec:
     """Whether it tries a secret: at most once an operation, and counted against the caller's network."""
     noted: bool = False
     """Whether it is written down who looked, unless it is their own: each has to look for themselves."""
+    own_without: Scope | None = None
+    """The scope without which it shows the caller's own only, so that callers with equal scopes see different rows."""
 
 
 async def _own_rows(found: Any, target: NodeType, call: Call) -> Any:
@@ -182,13 +184,14 @@ def computed(
     shared: bool = False,
     guarded: bool = False,
     noted: bool = False,
+    own_without: Scope | None = None,
 ) -> Any:
     """A field that ``function(source, call, **arguments)`` makes; ``shared`` if it never looks at who calls.
 
     ``guarded`` if it tries a secret: once an operation, and counted against the caller's network. ``noted`` if it
-    writes down who looked.
+    writes down who looked. ``own_without`` is the scope without which it shows the caller's own only.
     """
-    spec = Spec(scope=scope, cost=cost, own=own, shared=shared, guarded=guarded, noted=noted)
+    spec = Spec(scope=scope, cost=cost, own=own, shared=shared, guarded=guarded, noted=noted, own_without=own_without)
     made = Computed(description=description, metadata={"spec": spec, "function": function})
     made.arguments = [argument.build() for argument in arguments]
     return made

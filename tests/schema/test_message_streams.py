@@ -270,6 +270,28 @@ async def test_who_sees_all_shares_one_execution_and_who_sees_their_own_has_one_
         assert fanout.groups == before + 2
 
 
+async def test_a_list_of_ones_own_within_a_stream_is_never_shared(talk: Talk) -> None:
+    mine = await talk.start(title="Mine")
+    fanout = talk.gateway.services.fanout
+    before = fanout.groups
+    places = """subscription($id: String) { workspaceStatus(filter: {search: $id}) { __typename
+      ... on StreamReady { cursor recovered }
+      ... on WorkspaceItem { workspace { agents { conversations { totalCount nodes { id } } } } } } }"""
+    rename = """mutation($input: UpdateWorkspaceInput!) { updateWorkspace(input: $input) {
+      workspace { id } userErrors { code field } } }"""
+    async with (
+        viewing(talk, talk.member, places, "desk") as own,
+        viewing(talk, talk.other_member, places, "desk") as others,
+        viewing(talk, talk.operator, places, "desk") as first,
+        viewing(talk, await person(talk.gateway, talk.tenant, Role.OPERATOR), places, "desk"),
+    ):
+        assert fanout.groups == before + 3
+        await talk.done(talk.admin, rename, id=encode("workspace", talk.place), expectedVersion=1, name="Desk 2")
+        for viewer, seen in ((own, [{"id": mine}]), (others, []), (first, [{"id": mine}])):
+            (agent,) = (await viewer.next())["workspace"]["agents"]
+            assert agent["conversations"] == {"totalCount": len(seen), "nodes": seen}
+
+
 async def test_runs_and_tools_are_told_in_the_log(talk: Talk) -> None:
     here = await talk.start()
     feed = """subscription($id: [String!]) { activityFeed(filter: {kinds: $id}) { __typename

@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from dataloaders.heartbeats import Beat
 from models import Role, Scope
-from models.ids import parse
+from models.ids import parse, uuid7
 from schema.declare import Nodes
 from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
+from subscriptions.replies import Piece, Place, Typing
 from tests.patience import DEADLINE
 from tests.report import record
 from tests.schema.conftest import Gateway
@@ -98,7 +99,8 @@ async def until(items: Items, seq: int) -> list[dict[str, Any]]:
 async def stir(gateway: Gateway, tenant: Neighbour) -> int:
     """An event about each thing that the tenant has, by everybody that can act; where its log stands then."""
     place = str(parse(tenant.ids["workspace"], "workspace"))
-    facets = {"id": place, "status": "online", "parent_id": place}
+    facets = {"workspace": {"id": place, "status": "online", "parent_id": place}}
+    facets["message"] = {f"{one}_id": str(parse(tenant.ids[one], one)) for one in ("conversation", "agent")}
     for actor in ("user", "key", "workspace"):
         events = [
             envelope(
@@ -107,7 +109,7 @@ async def stir(gateway: Gateway, tenant: Neighbour) -> int:
                 entity_id=parse(tenant.ids[prefix], prefix),
                 required_scope=Scope.ACTIVITY_READ,
                 payload={"mark": tenant.mark},
-                after=facets if prefix == "workspace" else None,
+                after=facets.get(prefix),
             )
             for prefix in Nodes.by_prefix
         ]
@@ -162,6 +164,35 @@ async def beating(
         found.compare(slot, {what: orjson.dumps(await next_of(items)) for what, items in streams.items()}, theirs)
 
 
+async def talking(
+    gateway: Gateway, slot: Slot, role: Role, mine: Neighbour, theirs: Neighbour, dice: random.Random, found: Found
+) -> None:
+    """Watch while in both tenants somebody types, and a reply is being written."""
+    replies = gateway.services.reply_board.replies
+    places = [Place(one.id, parse(one.ids["conversation"], "conversation")) for one in (theirs, mine)]
+
+    async def stir_up() -> None:
+        for place, tenant in zip(places, (theirs, mine), strict=True):
+            await replies.begin(place, Piece(uuid7(), 0, tenant.mark, False), "somebody")
+            await replies.tell_typing(place, Typing(parse(tenant.ids["user"], "user"), True))
+
+    ids = asked(theirs, dice)
+    async with opened(gateway, slot, role, mine, ids | {"own": mine.ids[slot.prefix]}) as streams:
+        seen = asyncio.create_task(next_of(streams.pop("own")), name="own")
+        # Until a watcher stands no sign of typing reaches it: it is given again, as clients do.
+        while not seen.done():
+            await stir_up()
+            await asyncio.wait({seen}, timeout=0.1)
+        if seen.result().get("data"):
+            found.own.append(slot.name)
+        said = {what: orjson.dumps([one async for one in items]) for what, items in streams.items()}
+    found.compare(slot, said, theirs)
+
+
+WATCH: Final = {BEATS: beating, "messageChunks": talking, "typing": talking}
+"""How what is not durable is watched."""
+
+
 @asynccontextmanager
 async def impatient(migrated: str, *, filtered: bool, protected: bool) -> AsyncIterator[Gateway]:
     """A gateway whose idle streams say at once where they stand."""
@@ -182,7 +213,7 @@ async def test_no_stream_is_another_for_a_neighbours_id_than_for_one_that_never_
     async with impatient(migrated, filtered=filtered, protected=protected) as gateway:
         for slot in STREAMED:
             for role in (Role.ADMIN, Role.VIEWER):
-                await (beating if slot.field == BEATS else durable)(gateway, slot, role, mine, theirs, dice, found)
+                await WATCH.get(slot.field, durable)(gateway, slot, role, mine, theirs, dice, found)
     assert found.leaks == []
     assert found.differences == []
     assert sorted(found.own) == sorted(2 * [one.name for one in STREAMED])
@@ -207,4 +238,4 @@ async def test_the_streams_show_a_leak_when_both_layers_are_gone(migrated: str, 
 
 
 def test_every_stream_that_takes_an_id_is_asked() -> None:
-    assert {one.field for one in STREAMED} >= {"activityFeed", "workspaceStatus", BEATS}
+    assert {one.field for one in STREAMED} >= {"activityFeed", "workspaceStatus", "conversationMessages", *WATCH}

@@ -19,8 +19,8 @@ from models import Agent, AgentType, CanvasLayout, Workspace
 from models.changes import is_secret_name
 from models.errors import invalid
 from models.ids import encode
-from resolvers.agent_cards import CARD_MEMBERS, AgentCard
-from resolvers.shapes import Shape, members_of, shaped
+from resolvers.agent_cards import AgentCard
+from resolvers.shapes import Shape, shaped
 from resolvers.validation import document
 
 FORMAT: Final = "signalbox.bundle/1"
@@ -93,9 +93,6 @@ class BundleDocument(Shape):
     workspaces: Annotated[list[WorkspacePart], Field(min_length=1, max_length=MOST_WORKSPACES)]
 
 
-_MEMBERS: Final = members_of(BundleDocument, WorkspacePart, AgentPart, LayoutPart) | CARD_MEMBERS
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A bundle that was read: its parts as they were given, parents before children, and how deep they lie."""
@@ -114,7 +111,7 @@ def read(value: Any) -> Parts:
     """A bundle's parts. Raises INVALID naming the first member that is wrong, by its path."""
     if not isinstance(value, dict) or not value:
         raise invalid("This is no bundle.", "input", "bundle")
-    said = shaped(BundleDocument, document(value, LIMIT_BYTES, "bundle"), "bundle", _MEMBERS)
+    said = shaped(BundleDocument, document(value, LIMIT_BYTES, "bundle"), "bundle")
     depth: dict[str, int] = {}
     children: dict[str, int] = {}
     for number, one in enumerate(said["workspaces"]):

@@ -6,25 +6,42 @@ somebody decides about them, its workspaces wait for a runtime and have no token
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import func, select
 
 from dataloaders.canvas import keep_layouts
 from dataloaders.registry import tree_of
-from models import Agent, AgentAssignment, AgentType, CanvasLayout, EventTopic, Scope, Workspace, WorkspaceStatus
+from models import (
+    Agent,
+    AgentAssignment,
+    AgentReference,
+    AgentType,
+    CanvasLayout,
+    EventTopic,
+    Scope,
+    Workspace,
+    WorkspaceStatus,
+)
 from models.database import TenantSession
 from models.errors import Refusal, RefusalCode, not_found
 from models.ids import encode, uuid7
+from resolvers.agent_configs import agents_in
+from resolvers.agent_links import check_catalog, check_model, lock_links
+from resolvers.agents import AgentFields, new_agent
+from resolvers.agents import record as record_agent
 from resolvers.bundle_documents import MOST_WORKSPACES, Parts, localized, read, write
 from resolvers.call import Call
 from resolvers.hierarchy import lock_structure, parent_with_room
 from resolvers.plans import refuse_beyond
 from resolvers.registry import record
 from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
+
+_SAID: Final = ("title", "domain", "description", "model", "instruction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +84,7 @@ async def import_bundle(call: Call, *, bundle: Any, parent_id: UUID | None = Non
     """Make a bundle's workspaces, agents and layouts, all or none, with new ids; its root. Commits.
 
     Raises FORBIDDEN, INVALID by the path of what is wrong, NOT_FOUND, LIMIT_EXCEEDED. The number of statements does
-    not grow with the bundle.
+    not grow with the bundle, but for agents that use servers and tools.
     """
     parts = read(bundle)
     if parts.agents:
@@ -76,6 +93,8 @@ async def import_bundle(call: Call, *, bundle: Any, parent_id: UUID | None = Non
         await refuse_beyond(work, "workspaces", len(parts.workspaces))
         if parts.agents:
             await refuse_beyond(work, "agents", parts.agents)
+            # Before any workspace is locked, as by everybody who changes what agents are made of.
+            await lock_links(work)
         if parent_id is not None:
             await lock_structure(work)
             await parent_with_room(work, parent_id, levels=parts.levels)
@@ -133,28 +152,91 @@ async def _make_places(work: UnitOfWork, parts: Parts, parent_id: UUID | None) -
 
 
 async def _make_agents(work: UnitOfWork, parts: Parts, places: dict[str, Workspace]) -> dict[str, Agent]:
-    said = {one["ref"]: one["agent"] for one in parts.workspaces if one.get("agent") is not None}
+    """The bundle's agents by the ref of their workspace, as createAgent would make each; two statements for all.
+
+    Besides two for each that uses servers or tools, and one for each model.
+    """
+    said = {one["ref"]: (place, one["agent"]) for place, one in enumerate(parts.workspaces) if one.get("agent")}
+    if not said:
+        return {}
     ids = {ref: uuid7() for ref in said}
     agents: dict[str, Agent] = {}
-    for ref, one in said.items():
-        config = one.get("config")
-        agents[ref] = Agent(
-            id=ids[ref],
-            workspace_id=places[ref].id,
-            type=AgentType[one["type"]],
-            config=localized(config, ids) if config is not None else None,
-            escalates_to=ids[one["escalatesTo"]] if one.get("escalatesTo") is not None else None,
-            capabilities=one.get("capabilities", []),
-            guardrails=one.get("guardrails", []),
-            name=one["name"].strip(),
-            **{name: one.get(name) for name in ("title", "domain", "description", "model", "instruction")},
-        )
-        work.add(agents[ref])
+    for ref, (place, one) in said.items():
+        with _within(place):
+            agents[ref] = _agent(one, ids)
+        agents[ref].id, agents[ref].workspace_id = ids[ref], places[ref].id
+    _refuse_cycles({ref: place for ref, (place, _) in said.items()}, agents)
+    for model in dict.fromkeys(agent.model for agent in agents.values()):
+        await check_model(work, model)
+    for ref, (place, _) in said.items():
+        with _within(place):
+            await check_catalog(work, agents[ref].config)
+    for agent in _highest_first(agents.values()):
+        work.add(agent)
     await work.session.flush()
     for agent in agents.values():
         work.add(AgentAssignment(workspace_id=agent.workspace_id, agent_id=agent.id, model=agent.model))
+        for named in agents_in(agent.config):
+            work.add(AgentReference(agent_id=agent.id, target_id=named.id, kind=named.kind, place=named.place))
     await work.session.flush()
     return agents
+
+
+def _agent(one: dict[str, Any], ids: dict[str, UUID]) -> Agent:
+    config, escalates_to = one.get("config"), one.get("escalatesTo")
+    fields = AgentFields(
+        capabilities=one.get("capabilities", []),
+        guardrails=one.get("guardrails", []),
+        escalates_to_id=ids[escalates_to] if escalates_to is not None else None,
+    )
+    for name in _SAID:
+        if one.get(name) is not None:
+            fields[name] = one[name]
+    if config is not None:
+        fields["config"] = localized(config, ids)
+    agent, _ = new_agent(one["name"].strip(), AgentType[one["type"]], fields)
+    return agent
+
+
+@contextmanager
+def _within(place: int) -> Iterator[None]:
+    """A refusal of an agent, with the path into the bundle instead of into createAgent's input."""
+    try:
+        yield
+    except Refusal as refusal:
+        field = ("input", "bundle", "workspaces", str(place), "agent", *(refusal.field or ("input",))[1:])
+        raise Refusal(refusal.code, refusal.message, field=field) from refusal
+
+
+def _refuse_cycles(order: dict[str, int], agents: dict[str, Agent]) -> None:
+    """None is made of itself or hands over to itself; agents of the bundle name no others."""
+    parts = {one.id: [named.id for named in agents_in(one.config)] for one in agents.values()}
+    handed = {one.id: [one.escalates_to] if one.escalates_to is not None else [] for one in agents.values()}
+    for ref, agent in agents.items():
+        for edges, field in ((parts, "config"), (handed, "escalatesTo")):
+            reached, waiting = set[UUID](), list(edges[agent.id])
+            while waiting:
+                one = waiting.pop()
+                if one not in reached:
+                    reached.add(one)
+                    waiting += edges.get(one, [])
+            if agent.id in reached:
+                at = ("input", "bundle", "workspaces", str(order[ref]), "agent", field)
+                raise Refusal(RefusalCode.CYCLE, "It would be made of itself or hand over to itself.", field=at)
+
+
+def _highest_first(agents: Iterable[Agent]) -> list[Agent]:
+    """In an order in which each comes after the one that it hands over to; there are no cycles."""
+    by_id = {one.id: one for one in agents}
+    ordered: dict[UUID, Agent] = {}
+    for agent in by_id.values():
+        line: list[Agent] = []
+        above: Agent | None = agent
+        while above is not None and above.id not in ordered:
+            line.append(above)
+            above = by_id.get(above.escalates_to) if above.escalates_to is not None else None
+        ordered |= {one.id: one for one in reversed(line)}
+    return list(ordered.values())
 
 
 def _tell(work: UnitOfWork, parts: Parts, places: dict[str, Workspace], agents: dict[str, Agent]) -> None:
@@ -164,29 +246,7 @@ def _tell(work: UnitOfWork, parts: Parts, places: dict[str, Workspace], agents: 
         record(work, place, "workspace.created", None, structure=structure, target_id=place.parent_id)
         if agent is None:
             continue
-        work.record(
-            Envelope(
-                topic=EventTopic.REGISTRY,
-                kind="agent.created",
-                entity_type=Agent.__typeid__,
-                entity_id=agent.id,
-                required_scope=Scope.AGENTS_READ,
-                before=None,
-                after=_facets(agent),
-                payload={"status": agent.status.value},
-            )
-        )
+        record_agent(work, agent, "agent.created", None, {"status": agent.status.value})
         before, kind = place.facets(), "agent.assigned"
         structure = "AGENT_ASSIGNED"
         record(work, place, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent.id)
-
-
-def _facets(agent: Agent) -> dict[str, Any]:
-    return {
-        "id": str(agent.id),
-        "status": agent.status.value,
-        "type": agent.type.value,
-        "domain": agent.domain,
-        "workspace_id": str(agent.workspace_id),
-        "search": [word for word in (agent.name, agent.title, agent.domain) if word],
-    }

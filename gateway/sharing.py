@@ -110,9 +110,11 @@ class _Reader(Visitor):
         self.noted |= spec.noted
         if spec.own_without is not None:
             self.scopes.add(spec.own_without)
+        scope = spec.scope if spec.scope is not None or spec.target is None else spec.target.scope
+        is_narrowed = spec.own is not None or (spec.target is not None and spec.target.own is not None)
         # A scope that everybody holds leaves nobody with only their own.
-        if spec.scope not in _HELD_BY_ALL and (spec.own is not None or (spec.target is not None and spec.target.own)):
-            self.scopes.add(spec.scope)
+        if is_narrowed and scope is not None and scope not in _HELD_BY_ALL:
+            self.scopes.add(scope)
         kind = get_named_type(self._types.get_type())
         if is_abstract_type(kind):
             # Any of these may come, and of some the caller sees no more than their own.

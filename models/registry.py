@@ -253,6 +253,13 @@ class AgentAssignment(ImportedRow):
                 unique=True,
                 postgresql_where=text("status = 'active'"),
             ),
+            Index(
+                "uq_agent_assignments_active_agent",
+                "tenant_id",
+                "agent_id",
+                unique=True,
+                postgresql_where=text("status = 'active'"),
+            ),
             Index("ix_agent_assignments_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
             Index(
                 "ix_agent_assignments_workspace", "tenant_id", "workspace_id", text("created_at DESC"), text("id DESC")

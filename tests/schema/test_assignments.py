@@ -170,16 +170,36 @@ async def test_of_many_that_come_at_once_one_is_there(gateway: Gateway, tenants:
     assert len(await history(gateway, who, here, status=["ACTIVE"])) == 1
 
 
-async def test_the_database_itself_holds_one_active_assignment_a_place(gateway: Gateway, tenants: Tenants) -> None:
+async def test_the_database_itself_holds_one_active_assignment_a_place_and_an_agent(
+    gateway: Gateway, tenants: Tenants
+) -> None:
     who = principal(tenants.mine, user_id=uuid7())
-    here = await place(gateway, who)
+    here, there = await place(gateway, who, "Here"), await place(gateway, who, "There")
     first, second = await agent(gateway, tenants.mine, "first"), await agent(gateway, tenants.mine, "second")
     await assign(gateway, who, here, first)
     await assign(gateway, who, here, second, replace=True)
-    again = update(AgentAssignment).where(AgentAssignment.workspace_id == parse(here, "workspace"))
-    async with gateway.services.database.session(tenants.mine) as session:
-        with pytest.raises(IntegrityError, match="uq_agent_assignments_active"):
-            await session.execute(again.values(status=AssignmentStatus.ACTIVE))
+    await assign(gateway, who, there, second)
+    of_place = AgentAssignment.workspace_id == parse(here, "workspace")
+    of_agent = AgentAssignment.agent_id == parse(second, "agent")
+    for condition, index in (
+        (of_place, "uq_agent_assignments_active"),
+        (of_agent, "uq_agent_assignments_active_agent"),
+    ):
+        again = update(AgentAssignment).where(condition).values(status=AssignmentStatus.ACTIVE)
+        async with gateway.services.database.session(tenants.mine) as session:
+            with pytest.raises(IntegrityError, match=f'"{index}"'):
+                await session.execute(again)
+
+
+async def test_an_agent_that_is_wanted_in_many_places_at_once_is_in_one(gateway: Gateway, tenants: Tenants) -> None:
+    who = principal(tenants.mine, user_id=uuid7())
+    places = [await place(gateway, who, f"Place {number}") for number in range(6)]
+    one = await agent(gateway, tenants.mine)
+    answers = await asyncio.gather(*(assign(gateway, who, here, one) for here in places))
+    assert [answer["userErrors"] for answer in answers] == [[]] * 6
+    found = (await gateway.data(who, OF_AGENT, id=one))["agent"]["assignments"]
+    assert [node["status"] for node in found["nodes"]].count("ACTIVE") == 1
+    assert found["totalCount"] == 6
 
 
 async def test_lists_of_assignments_cost_the_same_for_any_number_of_rows(

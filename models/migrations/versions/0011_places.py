@@ -32,6 +32,13 @@ def _assignments_and_structure() -> None:
     op.drop_index("ix_agent_assignments_agent", "agent_assignments")
     for name, columns in (("newest", []), ("workspace", ["workspace_id"]), ("agent", ["agent_id"])):
         op.create_index(f"ix_agent_assignments_{name}", "agent_assignments", ["tenant_id", *columns, *newest])
+    op.create_index(
+        "uq_agent_assignments_active_agent",
+        "agent_assignments",
+        ["tenant_id", "agent_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'active'"),
+    )
     op.create_index("ix_structure_events_agent", "structure_events", ["tenant_id", "agent_id", "seq"])
 
 

@@ -213,11 +213,7 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'ext' || 
 FROM generate_series(1, :rows) AS n
 """,
     "conversations": """
-WITH root AS (
-  INSERT INTO agents (tenant_id, id, name, type, capabilities, guardrails, status, is_router, version, created_at)
-  SELECT one, one, 'root', 'llm', '{}', '{}', 'active', false, 1, now() - interval '1 year'
-  FROM unnest(CAST(:tenants AS uuid[])) AS one
-), threads AS (
+WITH threads AS (
   INSERT INTO conversations (tenant_id, id, kind, status, metadata, message_count, token_count, created_at)
   SELECT one, id, 'chat', 'active', '{}', 0, 0, now() - interval '1 year'
   FROM unnest(CAST(:tenants AS uuid[])) AS one, unnest(ARRAY[one, md5(one::text)::uuid]) AS id

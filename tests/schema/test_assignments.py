@@ -174,16 +174,15 @@ async def test_the_database_itself_holds_one_active_assignment_a_place_and_an_ag
     gateway: Gateway, tenants: Tenants
 ) -> None:
     who = principal(tenants.mine, user_id=uuid7())
-    here, there = await place(gateway, who, "Here"), await place(gateway, who, "There")
-    first, second = await agent(gateway, tenants.mine, "first"), await agent(gateway, tenants.mine, "second")
+    here, there, elsewhere = [await place(gateway, who, name) for name in ("Here", "There", "Elsewhere")]
+    first, second, third = [await agent(gateway, tenants.mine, name) for name in ("first", "second", "third")]
     await assign(gateway, who, here, first)
     await assign(gateway, who, here, second, replace=True)
-    await assign(gateway, who, there, second)
-    of_place = AgentAssignment.workspace_id == parse(here, "workspace")
-    of_agent = AgentAssignment.agent_id == parse(second, "agent")
+    await assign(gateway, who, there, third)
+    await moved(gateway, who, third, elsewhere)
     for condition, index in (
-        (of_place, "uq_agent_assignments_active"),
-        (of_agent, "uq_agent_assignments_active_agent"),
+        (AgentAssignment.agent_id == parse(first, "agent"), "uq_agent_assignments_active"),
+        (AgentAssignment.workspace_id == parse(there, "workspace"), "uq_agent_assignments_active_agent"),
     ):
         again = update(AgentAssignment).where(condition).values(status=AssignmentStatus.ACTIVE)
         async with gateway.services.database.session(tenants.mine) as session:

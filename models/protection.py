@@ -50,7 +50,9 @@ def _own(table: str, mine: str) -> str:
 
 
 def _shared(table: str, column: str, mine: str) -> list[str]:
-    theirs = f"{column} IN ({CURRENT_TENANT}, '{PLATFORM_TENANT_ID}')"
+    # Who is bound to no tenant reads nothing, not even what all share.
+    everybodys = f"(SELECT '{PLATFORM_TENANT_ID}'::uuid WHERE current_setting('app.tenant_id', true) <> '')"
+    theirs = f"{column} IN ({CURRENT_TENANT}, {everybodys})"
     # One policy a command: two would be joined by OR, over which a list is not read in the index's order.
     return [
         f"CREATE POLICY shared_select ON {table} FOR SELECT TO {APP} USING ({theirs})",

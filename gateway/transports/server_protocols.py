@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 from asyncio import BaseTransport, Transport
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import Scope
@@ -111,7 +112,9 @@ def abort(scope: Scope) -> bool:
     raw = transport.get_extra_info("socket")
     if raw is not None:
         # Reset, not closed: else the kernel keeps what was not read, for minutes, for a reader that does not read.
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        # A transport that has just ended has no socket any more: uvloop calls that a bad value, asyncio a bad file.
+        with suppress(OSError, ValueError):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
     return True
 

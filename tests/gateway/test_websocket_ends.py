@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import pytest
+import uvloop
 
+from gateway.transports.server_protocols import EXTENSION, abort
 from models.errors import Unavailable
 from resolvers.tokens import TokenExpired
 from tests.gateway.served import Peer, serving
@@ -250,3 +254,20 @@ async def _keeps_answering(peer: Peer, *, until: asyncio.Event, entered: asyncio
         while not until.is_set():
             await peer.send(type="ping")
             await peer.receive()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_transport_that_has_just_ended_is_dropped_all_the_same(run: Callable[[Any], None]) -> None:
+    async def drop() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await writer.wait_closed()
+        # The two loops refuse differently to touch the socket of what is closed.
+        assert abort({"extensions": {EXTENSION: {"transport": writer.transport}}})
+        server.close()
+        await server.wait_closed()
+
+    # A loop of its own needs a thread of its own.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run, drop()).result(DEADLINE)

@@ -190,6 +190,7 @@ async def test_what_workspaces_did_is_kept_for_seven_days(database: Database, te
 async def test_old_activity_goes_a_thousand_at_a_time_while_this_process_leads(
     database: Database, tenants: Tenants
 ) -> None:
+    await delete_activity(database, RULES, always)  # what other tests left
     await write_activity(database, tenants.mine, [8 * DAY] * 2500 + [DAY])
     leads = [True, True, False]
     assert await delete_activity(database, RULES, lambda: _next(leads)) == 2000

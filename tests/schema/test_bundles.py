@@ -65,7 +65,6 @@ async def business(gateway: Gateway, tenants: Tenants) -> str:
     config = {
         "sub_agents": [chief, outside],
         "api_key": "swordfish-in-config",
-        "tools": [{"id": "brave", "envs": {"BRAVE_API_KEY": "swordfish-in-tool", "REGION": "swordfish-region"}}],
         "custom_mcp_servers": [{"url": "https://x.example", "headers": {"X-Trace": "swordfish-header"}}],
         "max_iterations": 3,
         "max_tokens": 2000,
@@ -105,7 +104,6 @@ async def test_a_bundle_holds_the_tree_with_its_agents_and_no_secret(gateway: Ga
     assert marketing["agentCard"] == CARD
     assert marketing["agent"]["config"] == {
         "sub_agents": ["bundle:agent:1"],
-        "tools": [{"id": "brave", "envs": {"REGION": ""}}],
         "custom_mcp_servers": [{"url": "https://x.example", "headers": {"X-Trace": ""}}],
         "max_iterations": 3,
         "max_tokens": 2000,
@@ -187,7 +185,7 @@ def _line(count: int) -> dict[str, Any]:
     return _bundle() | {"workspaces": workspaces}
 
 
-AGENT = {"name": "writer", "type": "LLM"}
+AGENT = {"name": "writer", "type": "LLM", "model": "gpt-4o"}
 BAD: list[tuple[Any, list[str]]] = [
     ({}, []),
     ([], []),
@@ -208,6 +206,8 @@ BAD: list[tuple[Any, list[str]]] = [
     (_bundle(layout={"x": 1, "y": "far"}), ["workspaces", "0", "layout", "y"]),
     (_bundle(agent={"name": "writer"}), ["workspaces", "0", "agent", "type"]),
     (_bundle(agent=AGENT | {"type": "ROBOT"}), ["workspaces", "0", "agent", "type"]),
+    (_bundle(agent=AGENT | {"model": None}), ["workspaces", "0", "agent", "model"]),
+    (_bundle(agent=AGENT | {"name": "two words"}), ["workspaces", "0", "agent", "name"]),
     (_bundle(agent=AGENT | {"config": [1]}), ["workspaces", "0", "agent", "config"]),
     (_bundle(2, agent=AGENT | {"escalatesTo": "1"}), ["workspaces", "0", "agent", "escalatesTo"]),
     (_bundle(more="nul\x00"), []),
@@ -223,6 +223,20 @@ async def test_what_is_wrong_with_a_bundle_is_named_by_its_path_and_nothing_is_m
     (error,) = answer["userErrors"]
     assert (error["code"], error["field"]) == ("INVALID", ["input", "bundle", *path]), error
     assert answer["workspace"] is None
+    assert await counts(gateway, tenants) == before
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [({"config": {"sub_agents": ["bundle:agent:0"]}}, "config"), ({"escalatesTo": "0"}, "escalatesTo")],
+)
+async def test_no_agent_of_a_bundle_is_made_of_itself_or_hands_over_to_itself(
+    gateway: Gateway, tenants: Tenants, own: dict[str, Any], field: str
+) -> None:
+    before = await counts(gateway, tenants)
+    answer = await imported(gateway, admin(tenants), _bundle(agent=AGENT | own))
+    (error,) = answer["userErrors"]
+    assert (error["code"], error["field"]) == ("CYCLE", ["input", "bundle", "workspaces", "0", "agent", field])
     assert await counts(gateway, tenants) == before
 
 
@@ -281,7 +295,7 @@ async def test_import_and_export_cost_the_same_statements_for_any_number_of_work
     assert (found["workspaceCount"], found["agentCount"]) == (count, count)
     assert len(reading) == 4
     # Two of them read what the answer shows: children and agents.
-    assert len(writing) == 16
+    assert len(writing) == 18
     record(5, "a bundle imported and exported", count, f"{len(writing)} and {len(reading)} statements")
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any
 
 import strawberry
 from graphql import GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.base import StrawberryContainer, StrawberryObjectDefinition
-from strawberry.types.lazy_type import LazyType
+from strawberry.types.base import StrawberryObjectDefinition
 
 from schema.activity import ActivityQueries
 from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
@@ -28,7 +26,7 @@ from schema.common import SCALARS
 from schema.consents import ConsentMutations, ConsentQueries
 from schema.conversations import ConversationMutations, ConversationQueries
 from schema.credentials import CredentialMutations, CredentialQueries
-from schema.declare import Declared, Nodes, NodeType, Relation
+from schema.declare import Declared, Nodes, Relation, target_of
 from schema.discovery import DiscoveryQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
@@ -163,7 +161,7 @@ def _finish(definition: StrawberryObjectDefinition) -> Iterator[str]:
         if one.spec.cost < isinstance(one, Relation):
             yield f"{where} reads rows and costs nothing"
         # Inside a page the edge was checked at the page's own field, once for all of its rows.
-        target = None if definition.concrete_of is not None else _target(one.type)
+        target = None if definition.concrete_of is not None else target_of(one.type)
         if target is not None:
             scope = one.spec.scope if one.spec.scope is not None else target.scope
             one.metadata = MappingProxyType({**one.metadata, "spec": replace(one.spec, scope=scope, target=target)})
@@ -174,15 +172,3 @@ def _finish(definition: StrawberryObjectDefinition) -> Iterator[str]:
 def _origin(definition: StrawberryObjectDefinition) -> type:
     generic = definition.concrete_of
     return generic.origin if generic is not None else definition.origin
-
-
-def _target(kind: Any) -> NodeType | None:
-    """The node type a field leads to, through lists, nulls and pages."""
-    while isinstance(kind, StrawberryContainer):
-        kind = kind.of_type
-    if isinstance(kind, LazyType):
-        kind = kind.resolve_type()
-    definition = getattr(kind, "__strawberry_definition__", None)
-    if definition is not None and definition.type_var_map:
-        return next(filter(None, (_target(one) for one in definition.type_var_map.values())), None)
-    return next((node for node in Nodes.by_prefix.values() if node.graphql_type is kind), None)

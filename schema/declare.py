@@ -15,7 +15,9 @@ from uuid import UUID
 import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
+from strawberry.types.base import StrawberryContainer
 from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
 
 from dataloaders.base import Batch, by_id
 from models import Scope
@@ -102,8 +104,8 @@ class Column(Declared):
 
     @property
     def is_basic_field(self) -> bool:
-        """A column that demands nothing beyond its row is read without an Info."""
-        return self.spec.scope is None
+        """A column that demands nothing beyond its row is read without an Info; one that leads to a node demands."""
+        return self.spec.scope is None and target_of(self.type) is None
 
     def get_result(self, source: Any, info: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """The attribute's value. Raises FORBIDDEN where the column demands more than its row did."""
@@ -270,3 +272,15 @@ def describe(kind: type, description: str, *, name: str | None = None, **values:
     definition = kind.__strawberry_definition__  # type: ignore[attr-defined]
     for value in definition.values:
         value.description = values[value.name]
+
+
+def target_of(kind: Any) -> NodeType | None:
+    """The node type a field leads to, through lists, nulls and pages."""
+    while isinstance(kind, StrawberryContainer):
+        kind = kind.of_type
+    if isinstance(kind, LazyType):
+        kind = kind.resolve_type()
+    definition = getattr(kind, "__strawberry_definition__", None)
+    if definition is not None and definition.type_var_map:
+        return next(filter(None, (target_of(one) for one in definition.type_var_map.values())), None)
+    return next((node for node in Nodes.by_prefix.values() if node.graphql_type is kind), None)

@@ -171,6 +171,14 @@ async def test_a_replay_reads_with_the_rights_of_whoever_replays(gateway: Gatewa
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"]
 
 
+async def test_what_a_payload_shows_demands_the_scope_to_read_it(gateway: Gateway, tenants: Tenants) -> None:
+    writes_only = Principal(tenant_id=tenants.mine, user_id=uuid7(), scopes=frozenset({Scope.WORKSPACES_WRITE}))
+    answer = await gateway.answer(writes_only, CREATE, input={"name": "Marketing"})
+    assert answer["data"]["createWorkspace"] == {"workspace": None, "userErrors": []}
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"]
+    assert await workspaces_of(gateway, tenants) == 1
+
+
 async def test_mutations_of_one_operation_run_one_after_the_other_and_see_each_other(
     gateway: Gateway, tenants: Tenants
 ) -> None:

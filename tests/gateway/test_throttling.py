@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ async def ask(http: httpx.AsyncClient, query: str = "{ viewer { scopes } }") -> 
 async def test_two_gateways_hold_one_person_to_one_rate_and_say_when_to_come_back(pair: Pair) -> None:
     token = await pair.token()
     async with client(pair.urls[0], token) as one, client(pair.urls[1], token) as other:
+        began = time.monotonic()
         answers = [await ask((one, other)[number % 2]) for number in range(PER_MINUTE + 30)]
+        refilled = (time.monotonic() - began) * PER_MINUTE / 60
         allowed = sum(code_of(answer) is None for answer in answers)
-        # The least that each does not know of the other is what comes within its next settling, and the seconds refill.
-        assert PER_MINUTE - 1 <= allowed <= PER_MINUTE + 15
-        refused = answers[-1]
+        # What each does not know of the other is what comes within its next settling.
+        assert PER_MINUTE - 1 <= allowed <= PER_MINUTE + 15 + refilled
+        # The last of all may have come when there was enough for one more.
+        refused = [answer for answer in answers if answer.status_code != 200][-1]
         assert (refused.status_code, code_of(refused)) == (429, "THROTTLED")
         extensions = refused.json()["errors"][0]["extensions"]
         assert int(refused.headers["retry-after"]) == extensions["retryAfterSeconds"] >= 1

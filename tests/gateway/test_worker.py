@@ -258,11 +258,17 @@ async def test_hints_name_the_keys_that_beats_keep_alive(
     bus = Bus.from_url(valkey.url)
     await bus.start()
     hints = expired_keys(bus, "signalbox:ws:")
-    listening = asyncio.create_task(anext(hints))
+
+    async def hears_of(key: str) -> None:
+        # Keys of other tests lapse as well.
+        while await anext(hints) != key:
+            pass
+
+    listening = asyncio.create_task(hears_of("signalbox:ws:gone"))
     await asyncio.sleep(0)
     await until(lambda: bus.refresh_keys({"signalbox:ws:gone": 1}))
     async with asyncio.timeout(DEADLINE):
-        assert await listening == "signalbox:ws:gone"
+        await listening
     await hints.aclose()
     await bus.stop()
 

@@ -9,7 +9,9 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TextEnum, belongs_to, one_of
+from models.scopes import Scope
 
 
 class ActivityType(StrEnum):
@@ -55,6 +57,9 @@ class ActivityLog(ImportedRow):
 
     __tablename__ = "activity_logs"
     __typeid__ = "activity"
+    __topic__ = EventTopic.REGISTRY
+    __read_scope__ = Scope.ACTIVITY_READ
+    __place__ = "workspace_id"
 
     workspace_id: Mapped[UUID]
     activity_type: Mapped[ActivityType] = mapped_column(TextEnum(ActivityType))

@@ -11,8 +11,10 @@ from sqlalchemy import CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
 from models.errors import Refusal, RefusalCode
+from models.scopes import Scope
 from models.search import search_vector
 from models.tenants import SharedRow
 
@@ -63,6 +65,8 @@ class Agent(ImportedRow):
 
     __tablename__ = "agents"
     __typeid__ = "agent"
+    __topic__ = EventTopic.REGISTRY
+    __read_scope__ = Scope.AGENTS_READ
 
     name: Mapped[str]
     title: Mapped[str | None]
@@ -196,6 +200,8 @@ class AgentTemplate(SharedRow):
 
     __tablename__ = "agent_templates"
     __typeid__ = "template"
+    __topic__ = EventTopic.REGISTRY
+    __read_scope__ = Scope.AGENTS_READ
 
     name: Mapped[str]
     description: Mapped[str] = mapped_column(default="")

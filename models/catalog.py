@@ -10,7 +10,9 @@ from sqlalchemy import Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TextEnum, belongs_to, one_of, tenant_key
+from models.scopes import Scope
 from models.tenants import SharedRow
 
 
@@ -36,6 +38,8 @@ class LlmProvider(ImportedRow):
 
     __tablename__ = "llm_providers"
     __typeid__ = "provider"
+    __topic__ = EventTopic.INTEGRATIONS
+    __read_scope__ = Scope.CATALOG_READ
 
     name: Mapped[str]
     provider_type: Mapped[LlmProviderType] = mapped_column(TextEnum(LlmProviderType))
@@ -84,6 +88,8 @@ class McpServer(SharedRow):
 
     __tablename__ = "mcp_servers"
     __typeid__ = "mcp"
+    __topic__ = EventTopic.INTEGRATIONS
+    __read_scope__ = Scope.CATALOG_READ
 
     name: Mapped[str]
     description: Mapped[str | None]
@@ -116,6 +122,8 @@ class Tool(SharedRow):
 
     __tablename__ = "tools"
     __typeid__ = "tool"
+    __topic__ = EventTopic.INTEGRATIONS
+    __read_scope__ = Scope.CATALOG_READ
 
     name: Mapped[str]
     description: Mapped[str | None]

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import (
     Base,
     ImportedRow,
@@ -23,6 +24,7 @@ from models.base import (
 )
 from models.errors import Refusal, RefusalCode
 from models.ids import encode
+from models.scopes import Scope
 from models.search import search_vector
 
 CONTENT_LIMIT_BYTES: Final = 131_072
@@ -78,6 +80,8 @@ class Contact(ImportedRow):
 
     __tablename__ = "contacts"
     __typeid__ = "contact"
+    __topic__ = EventTopic.CONVERSATIONS
+    __read_scope__ = Scope.CONTACTS_READ
     __untold__: ClassVar[frozenset[str]] = frozenset({"external_id", "name", "meta"})
 
     external_id: Mapped[str | None]
@@ -110,6 +114,9 @@ class Conversation(ImportedRow):
 
     __tablename__ = "conversations"
     __typeid__ = "conversation"
+    __topic__ = EventTopic.CONVERSATIONS
+    __read_scope__ = Scope.CONVERSATIONS_READ
+    __owner__ = "user_id"
     __untold__: ClassVar[frozenset[str]] = frozenset({"title", "summary", "metadata_"})
 
     kind: Mapped[ConversationKind] = mapped_column(TextEnum(ConversationKind))
@@ -230,6 +237,9 @@ class Message(ImportedRow):
 
     __tablename__ = "messages"
     __typeid__ = "message"
+    __topic__ = EventTopic.CONVERSATIONS
+    __read_scope__ = Scope.CONVERSATIONS_READ
+    __owner__ = "user_id"
     __untold__: ClassVar[frozenset[str]] = frozenset({"content", "sanitized_content", "tool_calls", "metadata_"})
 
     conversation_id: Mapped[UUID]
@@ -268,7 +278,7 @@ class Message(ImportedRow):
             Index("ix_messages_search", "search", postgresql_using="gin"),
         )
 
-    def facets(self, agent_id: UUID | None) -> dict[str, Any]:
+    def facets(self, agent_id: UUID | None = None) -> dict[str, Any]:
         """What streams look at: where it was said, by which part, and never what."""
         return {
             "id": str(self.id),

@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import Base, ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
 from models.ids import uuid7
+from models.scopes import Scope
 
 SESSION_IDLE: Final = timedelta(days=14)
 SESSION_LONGEST: Final = timedelta(days=30)
@@ -22,6 +24,9 @@ class Session(TenantRow):
 
     __tablename__ = "sessions"
     __typeid__ = "session"
+    __topic__ = EventTopic.SECURITY
+    __read_scope__ = Scope.USERS_READ
+    __owner__ = "user_id"
     __table_args__ = (
         belongs_to("user_id", "users", ondelete="CASCADE"),
         Index("ix_sessions_user", "tenant_id", "user_id", text("started_at DESC"), text("id DESC")),
@@ -45,6 +50,10 @@ class Session(TenantRow):
     def expires_at(self) -> datetime:
         """When it ends by itself, unless it is used again before."""
         return min(self.last_seen_at + SESSION_IDLE, self.started_at + SESSION_LONGEST)
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {"id": str(self.id), "user_id": str(self.user_id)}
 
 
 class RefreshToken(ImportedRow):
@@ -79,6 +88,9 @@ class ApiKey(TenantRow):
 
     __tablename__ = "api_keys"
     __typeid__ = "key"
+    __topic__ = EventTopic.SECURITY
+    __read_scope__ = Scope.KEYS_READ
+    __place__ = "workspace_id"
     __table_args__ = (
         tenant_key(),
         belongs_to("workspace_id", "workspaces", ondelete="CASCADE"),
@@ -97,6 +109,14 @@ class ApiKey(TenantRow):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {
+            "id": str(self.id),
+            "workspace_id": str(self.workspace_id) if self.workspace_id else None,
+            "revoked": self.revoked_at is not None,
+        }
 
 
 class OneTimePurpose(StrEnum):

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import TenantRow, tenant_key
-from models.scopes import Role
+from models.scopes import Role, Scope
 
 
 class IdentityProvider(TenantRow):
@@ -17,6 +18,8 @@ class IdentityProvider(TenantRow):
 
     __tablename__ = "identity_providers"
     __typeid__ = "issuer"
+    __topic__ = EventTopic.SECURITY
+    __read_scope__ = Scope.TENANTS_WRITE
     __table_args__ = (tenant_key(), UniqueConstraint("tenant_id"))
 
     issuer: Mapped[str]

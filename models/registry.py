@@ -11,9 +11,11 @@ from sqlalchemy import BigInteger, CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, never_null, one_of, tenant_key
 from models.errors import Refusal, RefusalCode
 from models.ids import encode
+from models.scopes import Scope
 from models.search import search_vector
 
 DEFAULT_TTL_SECONDS: Final = 60
@@ -106,6 +108,9 @@ class Workspace(ImportedRow):
 
     __tablename__ = "workspaces"
     __typeid__ = "workspace"
+    __topic__ = EventTopic.REGISTRY
+    __read_scope__ = Scope.WORKSPACES_READ
+    __place__ = "id"
 
     name: Mapped[str]
     role: Mapped[str | None]

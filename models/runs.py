@@ -12,8 +12,10 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TextEnum, belongs_to, one_of, tenant_key, utcnow
 from models.errors import Refusal, RefusalCode
+from models.scopes import Scope
 
 LONGEST_MILLISECONDS: Final = 2**31 - 1
 
@@ -47,6 +49,9 @@ class AgentRun(ImportedRow):
 
     __tablename__ = "agent_runs"
     __typeid__ = "run"
+    __topic__ = EventTopic.CONVERSATIONS
+    __read_scope__ = Scope.RUNS_READ
+    __owner__ = "user_id"
     __untold__: ClassVar[frozenset[str]] = frozenset({"state"})
 
     conversation_id: Mapped[UUID | None]
@@ -116,6 +121,9 @@ class ToolExecution(ImportedRow):
 
     __tablename__ = "tool_executions"
     __typeid__ = "execution"
+    __topic__ = EventTopic.CONVERSATIONS
+    __read_scope__ = Scope.RUNS_READ
+    __owner__ = "user_id"
     __untold__: ClassVar[frozenset[str]] = frozenset({"input", "output", "error_message"})
 
     kind: Mapped[ToolKind] = mapped_column(TextEnum(ToolKind))

@@ -9,9 +9,11 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TenantRow, TextEnum, belongs_to, one_of, tenant_key
 from models.envelope import Binding, DataKey, seal, unseal
 from models.ids import encode
+from models.scopes import Scope
 
 
 class TenantKeyState(StrEnum):
@@ -112,6 +114,9 @@ class Secret(SealedRow):
 
     __tablename__ = "secrets"
     __typeid__ = "secret"
+    __topic__ = EventTopic.SECURITY
+    __read_scope__ = Scope.SECRETS_READ
+    __place__ = "workspace_id"
     PURPOSE = "secret"
 
     owner_type: Mapped[SecretOwner] = mapped_column(TextEnum(SecretOwner))
@@ -141,6 +146,11 @@ class Secret(SealedRow):
     def owner_typeid(self) -> str:
         """The owner's id as the outside sees it."""
         return encode(_PREFIXES.get(self.owner_type, self.owner_type.value), self.owner_id)
+
+    @property
+    def workspace_id(self) -> UUID | None:
+        """The workspace whose own it is, if it is one's."""
+        return self.owner_id if self.owner_type is SecretOwner.WORKSPACE else None
 
     @property
     def sealed_name(self) -> str:

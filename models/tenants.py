@@ -12,8 +12,10 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import Base, ImportedRow, TextEnum, one_of, utcnow
 from models.ids import encode, uuid7
+from models.scopes import Scope
 
 PLATFORM_TENANT_ID: Final = UUID("00000000-0000-7000-8000-000000000001")
 PLATFORM_SLUG: Final = "platform"
@@ -71,6 +73,8 @@ class Tenant(Base):
 
     __tablename__ = "tenants"
     __typeid__ = "tenant"
+    __topic__ = EventTopic.TENANCY
+    __read_scope__ = Scope.TENANTS_READ
     __table_args__ = (
         one_of("plan", TenantPlan),
         one_of("status", TenantStatus),
@@ -108,6 +112,10 @@ class Tenant(Base):
     def typeid(self) -> str:
         """The id as the outside sees it."""
         return encode(self.__typeid__, self.id)
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {"id": str(self.id), "status": self.status.value, "plan": self.plan.value}
 
 
 def tenant_limits(tenant: Tenant) -> TenantLimits:

@@ -11,8 +11,9 @@ from sqlalchemy import CheckConstraint, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import ImportedRow, TextEnum, belongs_to, never_null, one_of, tenant_key
-from models.scopes import Role
+from models.scopes import Role, Scope
 from models.search import search_vector
 
 
@@ -35,6 +36,9 @@ class User(ImportedRow):
 
     __tablename__ = "users"
     __typeid__ = "user"
+    __topic__ = EventTopic.TENANCY
+    __read_scope__ = Scope.USERS_READ
+    __owner__ = "id"
 
     username: Mapped[str | None]
     email: Mapped[str | None]
@@ -134,6 +138,9 @@ class UserConsent(ImportedRow):
 
     __tablename__ = "user_consents"
     __typeid__ = "consent"
+    __topic__ = EventTopic.SECURITY
+    __read_scope__ = Scope.USERS_READ
+    __owner__ = "user_id"
 
     user_id: Mapped[UUID]
     consent_type: Mapped[str]

@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
 from dataloaders.hierarchy import lines_of
-from models import ActivityLog, ActivityStatus, ActivityType, EventTopic, Scope
+from models import ActivityLog, ActivityStatus, ActivityType
 from models.activity_logs import OUTCOMES
 from models.errors import invalid, not_found
 from models.ids import uuid7
@@ -18,7 +18,6 @@ from resolvers.call import Call
 from resolvers.discovery import relation_of
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, prose, within
-from subscriptions.log import Envelope
 
 METHOD_LIMIT: Final = 255
 SUMMARY_LIMIT: Final = 4_000
@@ -67,7 +66,8 @@ async def report_activity(
         entry.created_at = entry.updated_at = work.now
         work.add(entry)
         await work.session.flush()
-        _record(work, entry)
+        payload = {"type": entry.activity_type.value, "status": entry.status.value}
+        work.tell(entry, "activity.logged", None, payload, audited=False)
     return entry
 
 
@@ -104,20 +104,3 @@ async def _refuse_strangers(work: UnitOfWork, entry: ActivityLog, *, is_machine:
 
 def _given(ids: Collection[UUID | None]) -> set[UUID]:
     return {id for id in ids if id is not None}
-
-
-def _record(work: UnitOfWork, entry: ActivityLog) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.REGISTRY,
-            kind="activity.logged",
-            entity_type=ActivityLog.__typeid__,
-            entity_id=entry.id,
-            required_scope=Scope.ACTIVITY_READ,
-            workspace_id=entry.workspace_id,
-            before=None,
-            after=entry.facets(),
-            payload={"type": entry.activity_type.value, "status": entry.status.value},
-            audited=False,
-        )
-    )

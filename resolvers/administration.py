@@ -9,13 +9,12 @@ from uuid import UUID
 from sqlalchemy import select
 
 from dataloaders.tenants import tenant_by_slug
-from models import PLATFORM_TENANT_ID, EventTopic, Role, Scope, User, UserStatus
+from models import PLATFORM_TENANT_ID, Role, Scope, User, UserStatus
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.users import email_key
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
 from resolvers.tenant_export import export_lines
-from subscriptions.log import Envelope
 
 
 def operator_call(services: Services, tenant_id: UUID) -> Call:
@@ -45,17 +44,7 @@ async def create_platform_admin(services: Services, email: str, password: str) -
             raise Refusal(RefusalCode.ALREADY_EXISTS, f"{email} is a platform administrator already.")
         work.add(user)
         await work.session.flush()
-        work.record(
-            Envelope(
-                topic=EventTopic.TENANCY,
-                kind="user.created",
-                entity_type=User.__typeid__,
-                entity_id=user.id,
-                required_scope=Scope.USERS_READ,
-                before=None,
-                after={"id": str(user.id), "status": user.status.value, "roles": user.roles},
-            )
-        )
+        work.tell(user, "user.created", None)
     return user
 
 

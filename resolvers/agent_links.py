@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete
 
 from dataloaders.agents import (
     MAX_ESCALATIONS,
@@ -30,7 +30,7 @@ NEEDS_LINKS: Final = frozenset({"config", "escalates_to"})
 
 async def lock_links(work: UnitOfWork) -> None:
     """Wait for every other change of what the tenant's agents are made of. Call it before agents are locked."""
-    await work.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"agents:{work.tenant_id}", 0))))
+    await work.lock_name("agents")
 
 
 async def check_parts(work: UnitOfWork, config: dict[str, Any] | None, current: Agent | None = None) -> list[Named]:

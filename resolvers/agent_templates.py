@@ -16,12 +16,12 @@ from sqlalchemy import select
 
 from dataloaders.agents import router_of
 from dataloaders.base import by_id, seen_by
-from models import Agent, AgentTemplate, AgentType, EventTopic, Scope
+from models import Agent, AgentTemplate, AgentType, Scope
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import encode
 from resolvers.agent_configs import agents_in, renamed
 from resolvers.agent_links import check_catalog, check_model, keep_parts, lock_links, settings_of
-from resolvers.agents import AgentFields, new_agent, record
+from resolvers.agents import AgentFields, new_agent
 from resolvers.call import Call
 from resolvers.idempotency import Replay, replayed_ids
 from resolvers.plans import refuse_beyond
@@ -30,7 +30,6 @@ from resolvers.shared import locked_own
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, prose
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 CATEGORY_LIMIT: Final = 100
@@ -95,7 +94,7 @@ async def create_agent_template(
     async with call.work() as work:
         work.add(template)
         await flush_unique(work, _TAKEN)
-        _record(work, template, "agent_template.created", None, template.facets())
+        work.tell(template, "agent_template.created", None)
     return template
 
 
@@ -116,7 +115,7 @@ async def update_agent_template(
             setattr(template, name, cleaned[name])
         if changed:
             await flush_unique(work, _TAKEN)
-            _record(work, template, "agent_template.updated", before, template.facets(), {"changed": changed})
+            work.tell(template, "agent_template.updated", before, {"changed": changed})
     return template
 
 
@@ -127,7 +126,7 @@ async def delete_agent_template(call: Call, *, id: UUID, expected_version: int |
         _refuse_builtin(template)
         await work.session.delete(template)
         await work.session.flush()
-        _record(work, template, "agent_template.deleted", template.facets(), None)
+        work.tell(template, "agent_template.deleted", template.facets(), gone=True)
     return template.typeid
 
 
@@ -168,7 +167,7 @@ async def _insert(work: UnitOfWork, template: AgentTemplate, plans: list[_Plan],
     for plan in plans:
         plan.agent.config = renamed(plan.agent.config, named)
         plan.agent.escalates_to = ids[plan.escalates_to] if plan.escalates_to else None
-        record(work, plan.agent, "agent.created", None, {"template": template.typeid})
+        work.tell(plan.agent, "agent.created", None, {"template": template.typeid})
         await check_catalog(work, plan.agent.config)
     for plan in _highest_first(plans):
         work.add(plan.agent)
@@ -287,25 +286,3 @@ def _refuse_builtin(template: AgentTemplate) -> None:
         raise Refusal(
             RefusalCode.IMMUTABLE, "Built-in templates stay as they are.", field=("input", "id"), current=template
         )
-
-
-def _record(
-    work: UnitOfWork,
-    template: AgentTemplate,
-    kind: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.REGISTRY,
-            kind=kind,
-            entity_type=AgentTemplate.__typeid__,
-            entity_id=template.id,
-            required_scope=Scope.AGENTS_READ,
-            before=before,
-            after=after,
-            payload=payload or {},
-        )
-    )

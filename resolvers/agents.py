@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from dataloaders.agents import agents_that_need
-from models import Agent, AgentStatus, AgentType, Decision, EventTopic, Scope, SecretOwner
+from models import Agent, AgentStatus, AgentType, Decision, Scope, SecretOwner
 from models.envelope import DataKey
 from models.errors import Refusal, RefusalCode, invalid
 from models.ids import uuid7
@@ -36,7 +36,6 @@ from resolvers.secrets import Owner, forget_secrets, keep_secret, plaintext_of
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import line, prose
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 DOMAIN_LIMIT: Final = 100
@@ -78,28 +77,6 @@ class AgentChanges(AgentFields, total=False):
     status: AgentStatus
 
 
-def record(
-    work: UnitOfWork,
-    agent: Agent,
-    kind: str,
-    before: dict[str, Any] | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    """Tell of an agent's change; ``before`` are its facets as they were, None when it is new."""
-    work.record(
-        Envelope(
-            topic=EventTopic.REGISTRY,
-            kind=kind,
-            entity_type=Agent.__typeid__,
-            entity_id=agent.id,
-            required_scope=Scope.AGENTS_READ,
-            before=before,
-            after=None if agent.deleted_at is not None else agent.facets(),
-            payload=payload or {},
-        )
-    )
-
-
 async def create_agent(
     call: Call, *, name: str, type: AgentType, workspace_id: UUID | None = None, **fields: Unpack[AgentFields]
 ) -> Agent:
@@ -122,7 +99,7 @@ async def create_agent(
         await check_provider(work, agent.llm_provider_id)
         agent.workspace_id = workspace_id
         # The first that is told, so that a retry finds the agent and not its key.
-        record(work, agent, "agent.created", None)
+        work.tell(agent, "agent.created", None)
         await enrol(work, agent, (call, key, data_key) if key is not None and data_key is not None else None)
         if place is not None:
             move_in(work, place, agent)
@@ -204,7 +181,7 @@ async def decide_agent(call: Call, *, id: UUID, decision: Decision, reason: str 
         before = agent.facets()
         agent.decide(decision, by=call.who.member_id, now=work.now, reason=why)
         kind = "agent.approved" if decision is Decision.APPROVE else "agent.rejected"
-        record(work, agent, kind, before, {"status": agent.status.value})
+        work.tell(agent, kind, before, {"status": agent.status.value})
     return agent
 
 
@@ -230,7 +207,7 @@ async def delete_agent(call: Call, *, id: UUID, expected_version: int | None = N
         agent.deleted_at, agent.api_key_secret_id = work.now, None
         await work.session.flush()
         await keep_parts(work, agent, ())
-        record(work, agent, "agent.deleted", before)
+        work.tell(agent, "agent.deleted", before)
         await forget_secrets(work, Owner(SecretOwner.AGENT, id))
     return agent.typeid
 
@@ -277,9 +254,9 @@ def _tell_of_update(
 ) -> None:
     if agent.status is not status:
         kind = "agent.enabled" if agent.status is AgentStatus.ACTIVE else "agent.disabled"
-        record(work, agent, kind, before, {"status": agent.status.value})
+        work.tell(agent, kind, before, {"status": agent.status.value})
     if changed:
-        record(work, agent, "agent.updated", before, {"changed": sorted(changed)})
+        work.tell(agent, "agent.updated", before, {"changed": sorted(changed)})
 
 
 def agent_name(name: str, *field: str) -> str:

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from dataloaders.credentials import grantable
-from models import ApiKey, EventTopic, Scope, Workspace, WorkspaceStatus
+from models import ApiKey, Scope, Workspace, WorkspaceStatus
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from models.scopes import WORKSPACE_TOKEN_SCOPES
@@ -23,7 +23,6 @@ from resolvers.caller import Caller
 from resolvers.principal import Principal
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import line, within
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 100
 OVERLAP_SECONDS: Final = 86_400
@@ -90,9 +89,9 @@ async def revoke_key(call: Caller, key_id: UUID) -> ApiKey:
         if call.who.workspace_id not in (None, key.workspace_id):
             raise not_found("API key", "input", "id")
         if key.revoked_at is None:
-            before = _facets(key)
+            before = key.facets()
             key.revoked_at = work.now
-            _record(work, key, "key.revoked", before, _facets(key))
+            _tell(work, key, "key.revoked", before)
     return key
 
 
@@ -111,7 +110,7 @@ async def replace_workspace_token(
         .returning(ApiKey)
     )
     for key in ended.all():
-        _record(work, key, "key.revoked", _facets(key) | {"revoked": False}, _facets(key))
+        _tell(work, key, "key.revoked", key.facets() | {"revoked": False})
     name = f"workspace {workspace.name}"[:NAME_LIMIT]
     return _add(work, environment, name, WORKSPACE_TOKEN_SCOPES, who, workspace.id, None)
 
@@ -138,19 +137,19 @@ def _add(
         expires_at=expires_at,
     )
     work.add(key)
-    _record(work, key, "key.created", None, _facets(key))
+    _tell(work, key, "key.created", None)
     return key, secret
 
 
 def _retire(work: UnitOfWork, old: ApiKey, overlap_seconds: int) -> None:
-    before = _facets(old)
+    before = old.facets()
     if overlap_seconds == 0:
         old.revoked_at = work.now
-        _record(work, old, "key.revoked", before, _facets(old))
+        _tell(work, old, "key.revoked", before)
         return
     end = work.now + timedelta(seconds=overlap_seconds)
     old.expires_at = min(end, old.expires_at) if old.expires_at is not None else end
-    _record(work, old, "key.rotated", before, _facets(old))
+    _tell(work, old, "key.rotated", before)
 
 
 def _no_longer_than(who: Principal, expires_at: datetime) -> datetime:
@@ -194,27 +193,5 @@ async def _present_workspace(work: UnitOfWork, workspace_id: UUID) -> None:
         )
 
 
-def _record(
-    work: UnitOfWork, key: ApiKey, kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None
-) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=ApiKey.__typeid__,
-            entity_id=key.id,
-            required_scope=Scope.KEYS_READ,
-            workspace_id=key.workspace_id,
-            before=before,
-            after=after,
-            payload={"scopes": list(key.scopes)},
-        )
-    )
-
-
-def _facets(key: ApiKey) -> dict[str, Any]:
-    return {
-        "id": str(key.id),
-        "workspace_id": str(key.workspace_id) if key.workspace_id else None,
-        "revoked": key.revoked_at is not None,
-    }
+def _tell(work: UnitOfWork, key: ApiKey, kind: str, before: dict[str, Any] | None) -> None:
+    work.tell(key, kind, before, {"scopes": list(key.scopes)})

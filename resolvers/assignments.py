@@ -10,7 +10,6 @@ from sqlalchemy import select
 from models import Agent, AgentAssignment, AssignmentStatus, EventTopic, Workspace, WorkspaceStatus
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.call import Call
-from resolvers.registry import record
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import prose
 
@@ -43,8 +42,7 @@ async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replac
             old.end(AssignmentStatus.REMOVED, work.now, "moved")
             kind, structure = "agent.moved", "AGENT_MOVED"
         await _arrive(work, workspace, agent)
-        record(
-            work,
+        work.tell(
             workspace,
             kind,
             before,
@@ -95,8 +93,7 @@ async def unassign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, reas
         if present is None or present.agent_id != agent_id:
             raise not_found("assignment", "input", "agentId")
         await _leave(work, present, AssignmentStatus.REMOVED, why)
-        record(
-            work,
+        work.tell(
             workspace,
             "agent.unassigned",
             before,
@@ -120,14 +117,8 @@ def move_in(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:
     """Note that a new agent, which is inserted with its place, runs there. Does not commit."""
     work.add(AgentAssignment(workspace_id=workspace.id, agent_id=agent.id, model=agent.model))
     facets = workspace.facets()
-    record(
-        work,
-        workspace,
-        "agent.assigned",
-        facets,
-        structure="AGENT_ASSIGNED",
-        topic=EventTopic.STRUCTURE,
-        agent_id=agent.id,
+    work.tell(
+        workspace, "agent.assigned", facets, structure="AGENT_ASSIGNED", topic=EventTopic.STRUCTURE, agent_id=agent.id
     )
 
 
@@ -137,8 +128,7 @@ async def move_out(work: UnitOfWork, workspace: Workspace, agent: Agent, reason:
     if present is not None and present.agent_id == agent.id:
         present.end(AssignmentStatus.REMOVED, work.now, reason)
         facets = workspace.facets()
-        record(
-            work,
+        work.tell(
             workspace,
             "agent.unassigned",
             facets,
@@ -167,18 +157,17 @@ def _record_move(
     work: UnitOfWork, workspace: Workspace, source: Workspace, before: dict[str, Any], agent_id: UUID
 ) -> None:
     """Tell both workspaces' watchers; in the history of the structure it is one change."""
-    record(
-        work,
+    work.tell(
         workspace,
         "agent.moved",
         before,
+        {"from": source.typeid, "to": workspace.typeid},
         structure="AGENT_MOVED",
         topic=EventTopic.STRUCTURE,
-        payload={"from": source.typeid, "to": workspace.typeid},
         agent_id=agent_id,
         target_id=source.id,
     )
-    record(work, source, "agent.left", source.facets(), topic=EventTopic.STRUCTURE, agent_id=agent_id)
+    work.tell(source, "agent.left", source.facets(), topic=EventTopic.STRUCTURE, agent_id=agent_id)
 
 
 async def _both(work: UnitOfWork, workspace_id: UUID, agent_id: UUID) -> tuple[Workspace, Agent]:

@@ -33,12 +33,10 @@ from models.ids import encode, uuid7
 from resolvers.agent_configs import agents_in
 from resolvers.agent_links import check_catalog, check_model, lock_links
 from resolvers.agents import AgentFields, new_agent
-from resolvers.agents import record as record_agent
 from resolvers.bundle_documents import MOST_WORKSPACES, Parts, localized, read, write
 from resolvers.call import Call
 from resolvers.hierarchy import lock_structure, parent_with_room
 from resolvers.plans import refuse_beyond
-from resolvers.registry import record
 from resolvers.unit_of_work import UnitOfWork
 
 _SAID: Final = ("title", "domain", "description", "model", "instruction")
@@ -243,10 +241,10 @@ def _tell(work: UnitOfWork, parts: Parts, places: dict[str, Workspace], agents: 
     for one in parts.workspaces:
         place, agent = places[one["ref"]], agents.get(one["ref"])
         structure = "WORKSPACE_AWAITING_AGENT"
-        record(work, place, "workspace.created", None, structure=structure, target_id=place.parent_id)
+        work.tell(place, "workspace.created", None, structure=structure, target_id=place.parent_id)
         if agent is None:
             continue
-        record_agent(work, agent, "agent.created", None, {"status": agent.status.value})
+        work.tell(agent, "agent.created", None, {"status": agent.status.value})
         before, kind = place.facets(), "agent.assigned"
         structure = "AGENT_ASSIGNED"
-        record(work, place, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent.id)
+        work.tell(place, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent.id)

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from dataloaders.catalog import agent_with
-from models import EventTopic, LlmProvider, McpServer, McpServerType, Scope, Tool
+from models import McpServer, McpServerType, Tool
 from models.errors import Refusal, RefusalCode, invalid
 from resolvers.call import Call
 from resolvers.placeholders import NAME, refuse_secrets, refuse_unknown
@@ -21,7 +21,6 @@ from resolvers.shared import locked_own
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, prose
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 DESCRIPTION_LIMIT: Final = 10_000
@@ -169,7 +168,7 @@ async def _create(call: Call, item: Item, kind: str) -> Item:
     async with call.work() as work:
         work.add(item)
         await flush_unique(work, _TAKEN)
-        record(work, item, kind, None, item.facets())
+        work.tell(item, kind, None)
     return item
 
 
@@ -182,7 +181,7 @@ async def _change(work: UnitOfWork, item: McpServer | Tool, cleaned: dict[str, A
         setattr(item, name, cleaned[name])
     if changed:
         await flush_unique(work, _TAKEN)
-        record(work, item, kind, before, item.facets(), {"changed": changed})
+        work.tell(item, kind, before, {"changed": changed})
 
 
 async def _delete(work: UnitOfWork, item: McpServer | Tool, kind: str) -> None:
@@ -190,30 +189,7 @@ async def _delete(work: UnitOfWork, item: McpServer | Tool, kind: str) -> None:
         raise Refusal(RefusalCode.CONFLICT, "Agents are configured with it.", field=("input", "id"), current=item)
     await work.session.delete(item)
     await work.session.flush()
-    record(work, item, kind, item.facets(), None)
-
-
-def record(
-    work: UnitOfWork,
-    item: LlmProvider | McpServer | Tool,
-    kind: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    """Tell of a change of the catalog; None stands for what is not there."""
-    work.record(
-        Envelope(
-            topic=EventTopic.INTEGRATIONS,
-            kind=kind,
-            entity_type=item.__typeid__,
-            entity_id=item.id,
-            required_scope=Scope.CATALOG_READ,
-            before=before,
-            after=after,
-            payload=payload or {},
-        )
-    )
+    work.tell(item, kind, item.facets(), gone=True)
 
 
 def _cleaned(said: dict[str, Any], shape: type[Shape]) -> dict[str, Any]:

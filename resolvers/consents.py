@@ -6,16 +6,15 @@ Security boundary: a consent is the person's own word; nobody gives or withdraws
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select
 
-from models import EventTopic, Scope, UserConsent
+from models import UserConsent
 from models.errors import Forbidden, invalid
 from resolvers.call import Call
 from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
 
 _TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _MOST_TOLD: Final = 100
@@ -29,7 +28,7 @@ async def grant_consent(call: Call, *, consent_type: str) -> UserConsent:
         consent.granted_at = work.now
         work.add(consent)
         await work.session.flush()
-        _record(work, consent, "consent.granted", None)
+        work.tell(consent, "consent.granted", None)
     return consent
 
 
@@ -43,7 +42,7 @@ async def revoke_consent(call: Call, *, consent_type: str) -> list[UserConsent]:
             for consent in rows:
                 before = consent.facets()
                 consent.granted, consent.revoked_at = False, work.now
-                _record(work, consent, "consent.revoked", before)
+                work.tell(consent, "consent.revoked", before)
             await work.session.flush()
             revoked += rows
     return revoked[:_MOST_TOLD]
@@ -76,18 +75,3 @@ def _kind(value: str) -> str:
     if not _TYPE.fullmatch(value):
         raise invalid("A kind has 1 to 64 lower-case letters, digits and underscores.", "input", "consentType")
     return value
-
-
-def _record(work: UnitOfWork, consent: UserConsent, kind: str, before: dict[str, Any] | None) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=UserConsent.__typeid__,
-            entity_id=consent.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=consent.user_id,
-            before=before,
-            after=consent.facets(),
-        )
-    )

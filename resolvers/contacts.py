@@ -8,14 +8,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import Contact, EventTopic, Scope
+from models import Contact
 from models.errors import Refusal, RefusalCode
 from models.ids import uuid7
 from resolvers.call import Call
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 META_LIMIT_BYTES: Final = 65_536
@@ -45,7 +44,8 @@ async def upsert_contact(
             setattr(contact, one, said[one])
         await flush_unique(work, _TAKEN)
         if changed:
-            _record(work, contact, before, changed)
+            kind = "contact.updated" if before is not None else "contact.created"
+            work.tell(contact, kind, before, {"changed": changed})
     return contact
 
 
@@ -71,18 +71,3 @@ async def _found(work: UnitOfWork, id: UUID | None, said: dict[str, Any]) -> tup
     if contact is None:
         raise Refusal(RefusalCode.CONFLICT, "It was just changed; try again.", field=("input", "externalId"))
     return contact, False
-
-
-def _record(work: UnitOfWork, contact: Contact, before: dict[str, Any] | None, changed: list[str]) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.CONVERSATIONS,
-            kind="contact.updated" if before is not None else "contact.created",
-            entity_type=Contact.__typeid__,
-            entity_id=contact.id,
-            required_scope=Scope.CONTACTS_READ,
-            before=before,
-            after=contact.facets(),
-            payload={"changed": changed},
-        )
-    )

@@ -13,7 +13,6 @@ from models import (
     Contact,
     Conversation,
     ConversationKind,
-    EventTopic,
     Message,
     ReadMarker,
     Scope,
@@ -26,7 +25,6 @@ from resolvers.call import Call
 from resolvers.conversation_access import locked, workspace_of
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, speech
-from subscriptions.log import Envelope
 
 TITLE_LIMIT: Final = 255
 SUMMARY_LIMIT_BYTES: Final = 16_384
@@ -44,31 +42,6 @@ class ConversationChanges(TypedDict, total=False):
     summary: str | None
     agent_id: UUID | None
     metadata: dict[str, Any] | None
-
-
-def record(
-    work: UnitOfWork,
-    conversation: Conversation,
-    kind: str,
-    before: dict[str, Any] | None,
-    workspace_id: UUID | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    """Tell of a conversation's change; ``before`` are its facets as they were, None when it is new."""
-    work.record(
-        Envelope(
-            topic=EventTopic.CONVERSATIONS,
-            kind=kind,
-            entity_type=Conversation.__typeid__,
-            entity_id=conversation.id,
-            required_scope=Scope.CONVERSATIONS_READ,
-            owner_user_id=conversation.user_id,
-            workspace_id=workspace_id,
-            before=before,
-            after=conversation.facets(),
-            payload=payload or {},
-        )
-    )
 
 
 async def start_conversation(
@@ -106,7 +79,7 @@ async def start_conversation(
             await _refuse_unknown(work, Contact, contact_id, "contactId", "contact")
         work.add(conversation)
         await work.session.flush()
-        record(work, conversation, "conversation.started", None, place)
+        work.tell(conversation, "conversation.started", None, workspace_id=place)
     return conversation
 
 
@@ -126,7 +99,7 @@ async def update_conversation(call: Call, *, id: UUID, **changes: Unpack[Convers
             setattr(conversation, name, cleaned[name])
         if changed:
             names = [name.rstrip("_") for name in changed]
-            record(work, conversation, "conversation.updated", before, place, {"changed": names})
+            work.tell(conversation, "conversation.updated", before, {"changed": names}, workspace_id=place)
     return conversation
 
 
@@ -137,7 +110,7 @@ async def archive_conversation(call: Call, *, id: UUID) -> Conversation:
         before = conversation.facets()
         conversation.archive(work.now)
         place = await workspace_of(work, conversation.agent_id)
-        record(work, conversation, "conversation.archived", before, place)
+        work.tell(conversation, "conversation.archived", before, workspace_id=place)
     return conversation
 
 
@@ -150,7 +123,7 @@ async def delete_conversation(call: Call, *, id: UUID) -> str:
         for model in _HELD:
             await _empty(work, model.__table__, conversation.id)
         conversation.delete()
-        record(work, conversation, "conversation.deleted", before, place)
+        work.tell(conversation, "conversation.deleted", before, workspace_id=place)
     return conversation.typeid
 
 

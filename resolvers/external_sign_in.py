@@ -25,7 +25,7 @@ from resolvers.id_tokens import SKEW, BadIdToken, IdToken, verified
 from resolvers.sessions import end_sessions_of
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
-from resolvers.users import NAME_LIMIT, adopt_roles, record_user, set_email
+from resolvers.users import NAME_LIMIT, adopt_roles, set_email
 
 _TRIES: Final = 2
 _EXPIRED_AT_ONCE: Final = 100
@@ -168,7 +168,7 @@ async def _linked(work: UnitOfWork, provider: IdentityProvider, subject: str, em
     user.identity_provider_id, user.external_subject = provider.id, subject
     user.email_verified, user.status = True, UserStatus.ACTIVE
     await flush_unique(work, _TAKEN)
-    record_user(work, user, "user.linked", before, user.facets())
+    work.tell(user, "user.linked", before)
     return user.id
 
 
@@ -186,7 +186,7 @@ async def _made(work: UnitOfWork, provider: IdentityProvider, token: IdToken, em
         set_email(user, email)
     work.add(user)
     await flush_unique(work, _TAKEN)
-    record_user(work, user, "user.created", None, user.facets())
+    work.tell(user, "user.created", None)
     return user
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import func, select
-
 from dataloaders.hierarchy import MAX_HOPS, children_of, forwards_of, hops_before, levels_of
 from dataloaders.registry import MAX_CHILDREN, MAX_DEPTH, line_of
 from models import Workspace, WorkspaceStatus
@@ -18,9 +16,7 @@ async def lock_structure(work: UnitOfWork) -> None:
 
     Two moves that each look harmless can close a cycle together.
     """
-    await work.session.execute(
-        select(func.pg_advisory_xact_lock(func.hashtextextended(f"structure:{work.tenant_id}", 0)))
-    )
+    await work.lock_name("structure")
 
 
 async def parent_with_room(

@@ -17,7 +17,6 @@ from sqlalchemy import select, update
 from dataloaders.identity_providers import identity_provider_of
 from models import (
     PLATFORM_TENANT_ID,
-    EventTopic,
     IdentityProvider,
     RefreshToken,
     Role,
@@ -34,7 +33,6 @@ from resolvers.issuer_keys import Source
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.users import require_admin
 from resolvers.validation import line, web_address
-from subscriptions.log import Envelope
 
 CLAIM_LIMIT: Final = 200
 MOST_MAPPINGS: Final = 100
@@ -89,7 +87,7 @@ async def set_identity_provider(
         await work.session.flush()
         if not provider.is_enabled:
             await _sign_out(work, provider)
-        _record(work, provider, "identity_provider.set", before, provider.facets())
+        work.tell(provider, "identity_provider.set", before)
     call.services.accounts.forget(work.tenant_id)
     return provider
 
@@ -103,7 +101,7 @@ async def delete_identity_provider(call: Call, *, id: UUID) -> str:
     async with call.work() as work:
         provider = await work.locked(IdentityProvider, id, what="identity provider")
         await _remove(work, provider)
-        _record(work, provider, "identity_provider.deleted", provider.facets(), None)
+        work.tell(provider, "identity_provider.deleted", provider.facets(), gone=True)
     call.services.accounts.forget(work.tenant_id)
     return provider.typeid
 
@@ -202,23 +200,3 @@ def _address(value: str, field: str) -> str:
     if parts.query or parts.fragment:
         raise invalid("This is an address without a query.", "input", field)
     return address
-
-
-def _record(
-    work: UnitOfWork,
-    provider: IdentityProvider,
-    kind: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=IdentityProvider.__typeid__,
-            entity_id=provider.id,
-            required_scope=Scope.TENANTS_WRITE,
-            before=before,
-            after=after,
-        )
-    )

@@ -9,14 +9,12 @@ from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import func, select
 
 from dataloaders.catalog import agent_of_provider, default_provider
 from models import LlmProvider, LlmProviderType, SecretOwner
 from models.errors import Refusal, RefusalCode, invalid
 from models.ids import uuid7
 from resolvers.call import Call
-from resolvers.catalog import record
 from resolvers.placeholders import refuse_secrets
 from resolvers.secrets import Owner, forget_secrets, keep_secret, plaintext_of
 from resolvers.shapes import Shape, shaped
@@ -76,7 +74,7 @@ async def create_llm_provider(
     async with call.work() as work:
         # Before any row is locked: this may ask a KMS.
         data_key = await call.services.keyring.current(work.session) if key is not None else None
-        record(work, provider, "llm_provider.created", None, provider.facets())
+        work.tell(provider, "llm_provider.created", None)
         if provider.is_default:
             await _make_room(work)
         if key is not None and data_key is not None:
@@ -123,7 +121,7 @@ async def update_llm_provider(
         if changed:
             await flush_unique(work, _TAKEN)
             told = {"changed": sorted(changed)}
-            record(work, provider, "llm_provider.updated", before, provider.facets(), told)
+            work.tell(provider, "llm_provider.updated", before, told)
     return provider
 
 
@@ -135,16 +133,14 @@ async def delete_llm_provider(call: Call, *, id: UUID, expected_version: int | N
             raise Refusal(RefusalCode.CONFLICT, "Agents use this provider.", field=("input", "id"), current=provider)
         await work.session.delete(provider)
         await work.session.flush()
-        record(work, provider, "llm_provider.deleted", provider.facets(), None)
+        work.tell(provider, "llm_provider.deleted", provider.facets(), gone=True)
         await forget_secrets(work, Owner(SecretOwner.LLM_PROVIDER, id))
     return provider.typeid
 
 
 async def _lock_default(work: UnitOfWork) -> None:
     # Two that become the default at once would each find the same one to replace, and lock it crosswise.
-    await work.session.execute(
-        select(func.pg_advisory_xact_lock(func.hashtextextended(f"default_provider:{work.tenant_id}", 0)))
-    )
+    await work.lock_name("default_provider")
 
 
 async def _make_room(work: UnitOfWork) -> None:
@@ -156,7 +152,7 @@ async def _make_room(work: UnitOfWork) -> None:
     before = present.facets()
     present.is_default = False
     await work.session.flush()
-    record(work, present, "llm_provider.updated", before, present.facets(), {"changed": ["is_default"]})
+    work.tell(present, "llm_provider.updated", before, {"changed": ["is_default"]})
 
 
 def _cleaned(said: dict[str, Any]) -> tuple[dict[str, Any], bytes | None]:

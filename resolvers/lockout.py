@@ -17,12 +17,11 @@ from uuid import UUID
 
 from sqlalchemy import delete, exists, func, select, update
 
-from models import EventTopic, Scope, Session, SignInFailure, User
+from models import EventTopic, Session, SignInFailure, User
 from models.database import TenantSession
 from models.ids import NIL
 from models.users import email_key
 from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
 
 WINDOW: Final = timedelta(hours=1)
 NETWORK_LIMIT: Final = 5
@@ -143,16 +142,5 @@ async def _lock(work: UnitOfWork, user: User, failure: SignInFailure) -> None:
             .values(locked_until=failure.account_locked_until, updated_at=User.updated_at)
             .execution_options(synchronize_session=False)
         )
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind="user.locked",
-            entity_type=User.__typeid__,
-            entity_id=user.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=user.id,
-            before=user.facets(),
-            after=user.facets(),
-            payload={"for": "network" if failure.account_locked_until is None else "account"},
-        )
-    )
+    payload = {"for": "network" if failure.account_locked_until is None else "account"}
+    work.tell(user, "user.locked", user.facets(), payload, topic=EventTopic.SECURITY)

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from dataloaders.conversations import move_marker, read_seqs_of
-from models import Conversation, EventTopic, Message, MessageContentType, MessageRole, MessageState, Scope
+from models import Conversation, Message, MessageContentType, MessageRole, MessageState, Scope
 from models.conversations import CONTENT_LIMIT_BYTES
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
@@ -25,7 +25,6 @@ from resolvers.conversation_access import (
 )
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import anything, document, line, speech, within
-from subscriptions.log import Envelope
 from subscriptions.replies import Place
 
 TOOL_CALLS_LIMIT_BYTES: Final = 131_072
@@ -113,7 +112,7 @@ async def begin_message(call: Call, conversation_id: UUID, message_id: UUID) -> 
         )
         work.add(message)
         await work.session.flush()
-        await _record(work, conversation, message, "message.begun", None)
+        await _tell(work, conversation, message, "message.begun", None)
     return message
 
 
@@ -176,7 +175,7 @@ async def _said(work: UnitOfWork, conversation: Conversation, said: Said, messag
         conversation.last_message_at = work.now
     conversation.token_count += said.tokens or 0
     await work.session.flush()
-    await _record(work, conversation, message, "message.appended", before)
+    await _tell(work, conversation, message, "message.appended", before)
     return message
 
 
@@ -229,20 +228,14 @@ def _sanitized(content: str | None) -> str | None:
     return speech(content, CONTENT_LIMIT_BYTES, "sanitizedContent") if content is not None else None
 
 
-async def _record(
+async def _tell(
     work: UnitOfWork, conversation: Conversation, message: Message, kind: str, before: dict[str, Any] | None
 ) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.CONVERSATIONS,
-            kind=kind,
-            entity_type=Message.__typeid__,
-            entity_id=message.id,
-            required_scope=Scope.CONVERSATIONS_READ,
-            owner_user_id=conversation.user_id,
-            workspace_id=await workspace_of(work, conversation.agent_id),
-            before=before,
-            after=message.facets(conversation.agent_id),
-            payload={"conversation": conversation.typeid, "seq": message.seq, "role": message.role.value},
-        )
+    work.tell(
+        message,
+        kind,
+        before,
+        {"conversation": conversation.typeid, "seq": message.seq, "role": message.role.value},
+        after=message.facets(conversation.agent_id),
+        workspace_id=await workspace_of(work, conversation.agent_id),
     )

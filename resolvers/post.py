@@ -24,7 +24,6 @@ from models import (
     OneTimePurpose,
     OneTimeToken,
     OutgoingMail,
-    Scope,
     Tenant,
     TenantStatus,
     User,
@@ -34,7 +33,6 @@ from models.database import Database
 from models.users import email_key
 from resolvers.bearers import hash_of, one_time_token
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
-from subscriptions.log import Envelope
 
 LIFETIME: Final = {
     MailKind.PASSWORD_RESET: timedelta(hours=1),
@@ -203,19 +201,8 @@ class Post:
 
 def record(work: UnitOfWork, user: User, kind: str, payload: dict[str, Any] | None = None) -> None:
     """Tell what happened to a person's credentials; never with what."""
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=User.__typeid__,
-            entity_id=user.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=user.id,
-            before=user.facets(),
-            after=user.facets(),
-            payload=payload or {},
-        )
-    )
+    facets = user.facets()
+    work.tell(user, kind, facets, payload, topic=EventTopic.SECURITY)
 
 
 def _may_have(user: User, kind: MailKind) -> bool:

@@ -19,7 +19,7 @@ from resolvers.call import Call
 from resolvers.data_access import Access
 from resolvers.person_keys import destroy_key
 from resolvers.unit_of_work import UnitOfWork
-from resolvers.users import record_user, require_admin
+from resolvers.users import require_admin
 
 KEPT: Final = frozenset({"tenant_id", "id", "created_at", "updated_at", "search"})
 """Columns of a person that erasure leaves alone; ``search`` follows from the others."""
@@ -62,7 +62,7 @@ async def erase_user(call: Call, *, id: UUID) -> User:
                 legal_basis=LegalBasis.LEGAL_OBLIGATION,
             )
         )
-        record_user(work, user, "user.erased", None, None, {"deleted": deleted})
+        work.tell(user, "user.erased", None, {"deleted": deleted}, gone=True)
     call.services.accounts.forget(user.tenant_id)
     return user
 

@@ -18,7 +18,6 @@ from models import (
     AssignmentStatus,
     CanvasLayout,
     EventTopic,
-    Scope,
     Workspace,
     WorkspaceCommand,
 )
@@ -30,7 +29,6 @@ from resolvers.hierarchy import lock_structure, parent_with_room, refuse_long_wa
 from resolvers.plans import refuse_beyond
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import line, prose, web_address, within
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 255
 ROLE_LIMIT: Final = 1000
@@ -64,37 +62,6 @@ class Registered:
     lease_epoch: int
 
 
-def record(
-    work: UnitOfWork,
-    workspace: Workspace,
-    kind: str,
-    before: dict[str, Any] | None,
-    *,
-    structure: str | None = None,
-    topic: EventTopic = EventTopic.REGISTRY,
-    payload: dict[str, Any] | None = None,
-    agent_id: UUID | None = None,
-    target_id: UUID | None = None,
-) -> None:
-    """Tell of a workspace's change; ``before`` are its facets as they were, None when it is new."""
-    work.record(
-        Envelope(
-            topic=topic,
-            kind=kind,
-            entity_type=Workspace.__typeid__,
-            entity_id=workspace.id,
-            required_scope=Scope.WORKSPACES_READ,
-            workspace_id=workspace.id,
-            before=before,
-            after=workspace.facets(),
-            payload=payload or {},
-            structure=structure,
-            agent_id=agent_id,
-            target_id=target_id,
-        )
-    )
-
-
 async def create_workspace(
     call: Call, *, name: str, role: str | None = None, tier: int | None = None, parent_id: UUID | None = None
 ) -> Workspace:
@@ -115,14 +82,7 @@ async def create_workspace(
             await parent_with_room(work, parent_id)
         work.add(workspace)
         await work.session.flush()
-        record(
-            work,
-            workspace,
-            "workspace.created",
-            None,
-            structure="WORKSPACE_AWAITING_AGENT",
-            target_id=parent_id,
-        )
+        work.tell(workspace, "workspace.created", None, structure="WORKSPACE_AWAITING_AGENT", target_id=parent_id)
     return workspace
 
 
@@ -147,7 +107,7 @@ async def update_workspace(
             setattr(workspace, name, cleaned[name])
         if changed:
             structure = "AGENT_CARD_UPDATED" if "agent_card" in changed else None
-            record(work, workspace, "workspace.updated", before, structure=structure, payload={"changed": changed})
+            work.tell(workspace, "workspace.updated", before, {"changed": changed}, structure=structure)
     return workspace
 
 
@@ -160,7 +120,7 @@ async def change_workspace_state(
         workspace = await work.locked(Workspace, id, expected_version=expected_version)
         before = workspace.facets()
         workspace.obey(command, work.now)
-        record(work, workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE)
+        work.tell(workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE)
     return workspace
 
 
@@ -185,13 +145,12 @@ async def register_workspace(call: Call, *, id: UUID, url: str | None = None, ag
         token = None
         if has_token is None:
             _, token = await call.services.accounts.issue_workspace_token(work, workspace, call.who)
-        record(
-            work,
+        work.tell(
             workspace,
             "workspace.registered",
             before,
+            {"lease_epoch": workspace.lease_epoch},
             structure="WORKSPACE_ONLINE",
-            payload={"lease_epoch": workspace.lease_epoch},
         )
     return Registered(workspace, token, workspace.lease_epoch)
 
@@ -210,7 +169,7 @@ async def update_agent_card(call: Call, *, workspace_id: UUID, agent_card: Any) 
             before = workspace.facets()
             workspace.agent_card = card
             changed = {"changed": ["agent_card"]}
-            record(work, workspace, "workspace.updated", before, structure="AGENT_CARD_UPDATED", payload=changed)
+            work.tell(workspace, "workspace.updated", before, changed, structure="AGENT_CARD_UPDATED")
     return workspace
 
 
@@ -221,13 +180,12 @@ async def issue_workspace_token(call: Call, *, id: UUID) -> Registered:
         before = workspace.facets()
         workspace.lease_epoch += 1
         _, token = await call.services.accounts.issue_workspace_token(work, workspace, call.who)
-        record(
-            work,
+        work.tell(
             workspace,
             "workspace.token_issued",
             before,
+            {"lease_epoch": workspace.lease_epoch},
             topic=EventTopic.SECURITY,
-            payload={"lease_epoch": workspace.lease_epoch},
         )
     return Registered(workspace, token, workspace.lease_epoch)
 
@@ -247,8 +205,7 @@ async def move_workspace(
         if workspace.parent_id != parent_id:
             before = workspace.facets()
             workspace.parent_id = parent_id
-            record(
-                work,
+            work.tell(
                 workspace,
                 "workspace.moved",
                 before,
@@ -279,7 +236,7 @@ async def remove_workspace(call: Call, *, id: UUID, include_descendants: bool = 
         for row in rows:
             before = row.facets()
             row.remove()
-            record(work, row, "workspace.removed", before, structure="WORKSPACE_REMOVED", topic=EventTopic.STRUCTURE)
+            work.tell(row, "workspace.removed", before, structure="WORKSPACE_REMOVED", topic=EventTopic.STRUCTURE)
         await _end_of(work, ids)
     return rows
 

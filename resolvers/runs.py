@@ -13,10 +13,8 @@ from models import (
     AgentRun,
     Conversation,
     ConversationStatus,
-    EventTopic,
     Message,
     RunStatus,
-    Scope,
     ToolExecution,
     ToolKind,
     ToolStatus,
@@ -28,7 +26,6 @@ from resolvers.call import Call
 from resolvers.conversation_access import workspace_of
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import anything, document, line, speech, within
-from subscriptions.log import Envelope
 
 STATE_LIMIT_BYTES: Final = 131_072
 NAME_LIMIT: Final = 255
@@ -64,7 +61,7 @@ async def start_run(
             run.user_id = (await _conversation(work, conversation_id)).user_id
         work.add(run)
         await work.session.flush()
-        await _record(work, run, "run.started", None)
+        await _tell(work, run, "run.started", None)
     return run
 
 
@@ -85,7 +82,7 @@ async def update_run(
         before = run.facets()
         changed = _change(run, said)
         if changed:
-            await _record(work, run, "run.updated", before, {"changed": changed})
+            await _tell(work, run, "run.updated", before, {"changed": changed})
     return run
 
 
@@ -112,7 +109,7 @@ async def finish_run(
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
         }
-        await _record(work, run, "run.finished", before, payload)
+        await _tell(work, run, "run.finished", before, payload)
     return run
 
 
@@ -149,20 +146,8 @@ async def record_tool_execution(
         agent_id = await _place(call, work, execution, conversation_id)
         work.add(execution)
         await work.session.flush()
-        work.record(
-            Envelope(
-                topic=EventTopic.CONVERSATIONS,
-                kind="tool.executed",
-                entity_type=ToolExecution.__typeid__,
-                entity_id=execution.id,
-                required_scope=Scope.RUNS_READ,
-                owner_user_id=execution.user_id,
-                workspace_id=await workspace_of(work, agent_id),
-                before=None,
-                after=execution.facets(),
-                payload={"kind": kind.value, "status": status.value, "duration_ms": execution.duration_ms},
-            )
-        )
+        payload = {"kind": kind.value, "status": status.value, "duration_ms": execution.duration_ms}
+        work.tell(execution, "tool.executed", None, payload, workspace_id=await workspace_of(work, agent_id))
     return execution
 
 
@@ -267,24 +252,11 @@ def _change(run: AgentRun, said: dict[str, Any]) -> list[str]:
     return changed
 
 
-async def _record(
+async def _tell(
     work: UnitOfWork,
     run: AgentRun,
     kind: str,
     before: dict[str, Any] | None,
     payload: dict[str, Any] | None = None,
 ) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.CONVERSATIONS,
-            kind=kind,
-            entity_type=AgentRun.__typeid__,
-            entity_id=run.id,
-            required_scope=Scope.RUNS_READ,
-            owner_user_id=run.user_id,
-            workspace_id=await workspace_of(work, run.agent_id),
-            before=before,
-            after=run.facets(),
-            payload=payload or {},
-        )
-    )
+    work.tell(run, kind, before, payload, workspace_id=await workspace_of(work, run.agent_id))

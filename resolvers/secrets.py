@@ -19,7 +19,6 @@ from models import (
     AccessType,
     Agent,
     DataCategory,
-    EventTopic,
     LlmProvider,
     Scope,
     Secret,
@@ -35,7 +34,6 @@ from models.ids import NIL, InvalidId, decode, uuid7
 from resolvers.call import Call
 from resolvers.data_access import Access
 from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
 
 VALUE_LIMIT_BYTES: Final = 65_536
 PURPOSE_LIMIT: Final = 200
@@ -86,7 +84,7 @@ async def set_secret(
         if expected_version is not None and expected_version != (secret.sealed_version if secret else 0):
             raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
         secret = await _sealed(call, work, secret or owner, key, plaintext, data_key)
-        _record(work, secret, "secret.set", before, secret.facets())
+        _tell(work, secret, "secret.set", before)
     return secret
 
 
@@ -101,7 +99,7 @@ async def keep_secret(
     found = await _found(work, owner, key)
     before = found.facets() if found is not None else None
     secret = await _sealed(call, work, found or owner, key, plaintext, data_key)
-    _record(work, secret, "secret.set", before, secret.facets())
+    _tell(work, secret, "secret.set", before)
     return secret
 
 
@@ -113,7 +111,7 @@ async def forget_secrets(work: UnitOfWork, owner: Owner, key: str | None = None)
         await work.session.delete(secret)
     await work.session.flush()
     for secret in rows:
-        _record(work, secret, "secret.deleted", secret.facets(), None)
+        _tell(work, secret, "secret.deleted", secret.facets(), gone=True)
 
 
 def plaintext_of(value: str, *field: str) -> bytes:
@@ -154,7 +152,7 @@ async def delete_secret(call: Call, *, id: UUID, expected_version: int | None = 
             raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
         await work.session.delete(secret)
         await work.session.flush()
-        _record(work, secret, "secret.deleted", secret.facets(), None)
+        _tell(work, secret, "secret.deleted", secret.facets(), gone=True)
     return secret
 
 
@@ -245,19 +243,5 @@ def _of(work: UnitOfWork, owner: Owner) -> tuple[Any, ...]:
     return Secret.tenant_id == work.tenant_id, Secret.owner_id == owner.id, Secret.owner_type == owner.kind
 
 
-def _record(
-    work: UnitOfWork, secret: Secret, kind: str, before: dict[str, Any] | None, after: dict[str, Any] | None
-) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=Secret.__typeid__,
-            entity_id=secret.id,
-            required_scope=Scope.SECRETS_READ,
-            workspace_id=secret.owner_id if secret.owner_type is SecretOwner.WORKSPACE else None,
-            before=before,
-            after=after,
-            payload={"key": secret.key, "owner": secret.owner_typeid},
-        )
-    )
+def _tell(work: UnitOfWork, secret: Secret, kind: str, before: dict[str, Any] | None, *, gone: bool = False) -> None:
+    work.tell(secret, kind, before, {"key": secret.key, "owner": secret.owner_typeid}, gone=gone)

@@ -5,15 +5,13 @@ Security boundary: without users:write another person's session does not exist.
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
-from models import EventTopic, Scope, Session, User
+from models import Scope, Session, User
 from models.errors import Forbidden, not_found
 from resolvers.call import Call
+from resolvers.post import record
 from resolvers.sessions import end_session, end_sessions_of
-from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
 
 
 async def revoke_session(call: Call, *, id: UUID) -> Session:
@@ -44,7 +42,7 @@ async def revoke_other_sessions(call: Call, *, user_id: UUID | None = None) -> i
         user = await work.locked(User, whose, "input", "userId")
         ended = await end_sessions_of(work, user.id, keep=who.session_id)
         if ended:
-            _record(work, user, "user.sessions_revoked", {"sessionsEnded": ended})
+            record(work, user, "user.sessions_revoked", {"sessionsEnded": ended})
     call.services.accounts.forget(work.tenant_id)
     return ended
 
@@ -55,21 +53,5 @@ async def unlock_user(call: Call, *, id: UUID) -> User:
     async with call.work() as work:
         user = await work.locked(User, id)
         if await call.services.accounts.unlock(work, user):
-            _record(work, user, "user.unlocked", {})
+            record(work, user, "user.unlocked")
     return user
-
-
-def _record(work: UnitOfWork, user: User, kind: str, payload: dict[str, Any]) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=User.__typeid__,
-            entity_id=user.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=user.id,
-            before=user.facets(),
-            after=user.facets(),
-            payload=payload,
-        )
-    )

@@ -13,13 +13,12 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from models import EventTopic, RefreshToken, Scope, Session, User
+from models import RefreshToken, Session, User
 from models.credentials import SESSION_IDLE, SESSION_LONGEST
 from models.ids import encode, uuid7
 from resolvers.bearers import Bearer, hash_of, new_refresh_token, successor_of
 from resolvers.networks import network_of
 from resolvers.unit_of_work import UnitOfWork
-from subscriptions.log import Envelope
 
 RETRY: Final = timedelta(seconds=10)
 _AGENT_LENGTH: Final = 512
@@ -50,7 +49,7 @@ async def start_session(work: UnitOfWork, user: User, address: str | None, agent
     token = new_refresh_token(work.tenant_id, session.id)
     ends_at = work.now + SESSION_LONGEST
     work.add(_token_row(token, session, None, work.now, ends_at))
-    _record(work, session, "session.started", after=_facets(session))
+    _tell(work, session, "session.started", None)
     return Carried(user.id, session.id, token)
 
 
@@ -85,10 +84,10 @@ async def end_session(work: UnitOfWork, session: Session, kind: str, *, reason: 
     """End one session and its tokens, and tell of it; one that has ended stays as it ended."""
     if session.revoked_at is not None:
         return
-    before = _facets(session)
+    before = session.facets()
     session.revoked_at = work.now
     await _revoke_tokens(work, [session.id])
-    _record(work, session, kind, before=before, payload={"reason": reason} if reason else None)
+    _tell(work, session, kind, before, reason)
 
 
 async def end_sessions_of(work: UnitOfWork, user_id: UUID, *, keep: UUID | None = None) -> int:
@@ -173,32 +172,11 @@ def _token_row(
     )
 
 
-def _record(
-    work: UnitOfWork,
-    session: Session,
-    kind: str,
-    *,
-    before: dict[str, Any] | None = None,
-    after: dict[str, Any] | None = None,
-    payload: dict[str, Any] | None = None,
+def _tell(
+    work: UnitOfWork, session: Session, kind: str, before: dict[str, Any] | None, reason: str | None = None
 ) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.SECURITY,
-            kind=kind,
-            entity_type=Session.__typeid__,
-            entity_id=session.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=session.user_id,
-            before=before,
-            after=after,
-            payload={"user": encode(User.__typeid__, session.user_id)} | (payload or {}),
-        )
-    )
-
-
-def _facets(session: Session) -> dict[str, Any]:
-    return {"id": str(session.id), "user_id": str(session.user_id)}
+    payload = {"user": encode(User.__typeid__, session.user_id)} | ({"reason": reason} if reason else {})
+    work.tell(session, kind, before, payload, gone=session.revoked_at is not None)
 
 
 def _clean(text: str | None) -> str | None:

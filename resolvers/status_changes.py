@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import defer
 
-from models import EventTopic, Scope, Workspace, WorkspaceStatus
+from models import Workspace, WorkspaceStatus
 from resolvers.unit_of_work import UnitOfWork
 from subscriptions.log import Envelope
 
@@ -62,16 +62,5 @@ async def change_status(work: UnitOfWork, rows: Sequence[Workspace], status: Wor
 def _envelope(row: Workspace, status: WorkspaceStatus, kind: str, structure: str) -> Envelope:
     before = row.facets()
     after: dict[str, Any] = {**before, "status": status.value}
-    return Envelope(
-        topic=EventTopic.REGISTRY,
-        kind=kind,
-        entity_type=Workspace.__typeid__,
-        entity_id=row.id,
-        required_scope=Scope.WORKSPACES_READ,
-        before=before,
-        after=after,
-        payload={"status": status.value, "previous_status": row.status.value},
-        workspace_id=row.id,
-        structure=structure,
-        audited=False,
-    )
+    payload = {"status": status.value, "previous_status": row.status.value}
+    return Envelope.of(row, kind, before, payload, after=after, structure=structure, audited=False)

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 
 from dataloaders.tenants import SLUG_LIMIT, is_slug
-from models import PLATFORM_TENANT_ID, EventTopic, Scope, Tenant, TenantPlan, TenantStatus
+from models import PLATFORM_TENANT_ID, Scope, Tenant, TenantPlan, TenantStatus
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from resolvers import shapes
@@ -23,7 +23,7 @@ from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.users import email_address
 from resolvers.validation import line
-from subscriptions.log import OPEN_STREAM, Envelope
+from subscriptions.log import OPEN_STREAM
 
 NAME_LIMIT: Final = 200
 PLATFORM_ONLY: Final = frozenset({"plan", "status", "limits"})
@@ -68,7 +68,7 @@ async def create_tenant(
                 work.session.add(tenant)
                 await flush_unique(work, _TAKEN)
                 await work.session.execute(OPEN_STREAM, {"tenant": tenant.id})
-            _record(work, tenant, "tenant.created", None, Scope.PLATFORM_ADMIN)
+            work.tell(tenant, "tenant.created", None, required_scope=Scope.PLATFORM_ADMIN)
     except Replay as replay:
         # Read here: the caller's own tenant cannot see what the first try made.
         async with call.services.database.session(replayed_id(replay)) as session:
@@ -92,7 +92,7 @@ async def update_tenant(call: Call, *, id: UUID, **changes: Unpack[TenantChanges
     cleaned = _cleaned(changes)
     async with call.work(id) as work:
         tenant = await _locked(work, id)
-        before = _facets(tenant)
+        before = tenant.facets()
         changed = sorted(name for name, value in cleaned.items() if getattr(tenant, name) != value)
         for name in changed:
             setattr(tenant, name, cleaned[name])
@@ -101,7 +101,7 @@ async def update_tenant(call: Call, *, id: UUID, **changes: Unpack[TenantChanges
             tenant.cancelled_at = work.now if tenant.status is TenantStatus.CANCELLED else None
         if changed:
             await work.session.flush()
-            _record(work, tenant, "tenant.updated", before, Scope.TENANTS_READ, {"changed": changed})
+            work.tell(tenant, "tenant.updated", before, {"changed": changed})
     call.services.accounts.forget(id)
     return tenant
 
@@ -137,29 +137,3 @@ def _cleaned(changes: TenantChanges) -> dict[str, Any]:
         if name in cleaned:
             cleaned[name] = shaped(cleaned[name] or {})
     return cleaned
-
-
-def _record(
-    work: UnitOfWork,
-    tenant: Tenant,
-    kind: str,
-    before: dict[str, Any] | None,
-    scope: Scope,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    work.record(
-        Envelope(
-            topic=EventTopic.TENANCY,
-            kind=kind,
-            entity_type=Tenant.__typeid__,
-            entity_id=tenant.id,
-            required_scope=scope,
-            before=before,
-            after=_facets(tenant),
-            payload=payload or {},
-        )
-    )
-
-
-def _facets(tenant: Tenant) -> dict[str, Any]:
-    return {"id": str(tenant.id), "status": tenant.status.value, "plan": tenant.plan.value}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, Unpack
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from models import TenantRow
 from models.changes import remember_changes
@@ -18,7 +18,7 @@ from models.ids import encode
 from models.sealing import AuditKeys
 from resolvers.audit import NOWHERE, Actor, Origin, write_entries
 from resolvers.data_access import Access, write_accesses
-from subscriptions.log import Envelope, append
+from subscriptions.log import Envelope, Particulars, Told, append
 
 Row = TypeVar("Row", bound=TenantRow)
 
@@ -80,6 +80,19 @@ class UnitOfWork:
         """Tell of a change; it is audited, numbered and inserted just before COMMIT."""
         self.envelopes.append(envelope)
 
+    def tell(
+        self,
+        row: Told,
+        kind: str,
+        before: dict[str, Any] | None,
+        payload: dict[str, Any] | None = None,
+        *,
+        gone: bool = False,
+        **particulars: Unpack[Particulars],
+    ) -> None:
+        """Tell of a row's change: ``before`` are its facets as they were, None when it is new."""
+        self.record(Envelope.of(row, kind, before, payload, gone=gone, **particulars))
+
     def note_access(self, access: Access) -> None:
         """Tell that somebody's data was looked at or used; one row of the data-access log."""
         self.accesses.append(access)
@@ -92,6 +105,11 @@ class UnitOfWork:
             return None
         await write_entries(self.session, self.keys, self.envelopes, self._changes, self.actor, self.origin, self.now)
         return await append(self.session, self.envelopes, self.actor, self.now)
+
+    async def lock_name(self, what: str, name: str = "") -> None:
+        """Hold a name of the tenant's until COMMIT, whether or not a row bears it; others that take it wait."""
+        key = f"{what}:{self.tenant_id}:{name}"
+        await self.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
     async def locked(
         self,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import func, or_, select
 
-from models import PLATFORM_TENANT_ID, EventTopic, MailKind, Role, Scope, User, UserStatus
+from models import PLATFORM_TENANT_ID, MailKind, Role, Scope, User, UserStatus
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from models.users import email_key
@@ -25,7 +25,6 @@ from resolvers.shapes import preferences
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import line, web_address
-from subscriptions.log import Envelope
 
 NAME_LIMIT: Final = 100
 EMAIL_LIMIT: Final = 254
@@ -91,7 +90,7 @@ async def create_user(
         work.add(user)
         _crown(user)
         await flush_unique(work, _TAKEN)
-        record_user(work, user, "user.created", None, user.facets())
+        work.tell(user, "user.created", None)
         if is_invited:
             ask_for_mail(work, MailKind.INVITATION, user.id)
     return user
@@ -125,7 +124,7 @@ async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -
             await flush_unique(work, _TAKEN)
             gone = user.status is UserStatus.DELETED
             kind = "user.deleted" if gone else "user.updated"
-            record_user(work, user, kind, before, None if gone else user.facets(), {"changed": changed})
+            work.tell(user, kind, before, {"changed": changed}, gone=gone)
     call.services.accounts.forget(user.tenant_id)
     return user
 
@@ -157,7 +156,7 @@ async def adopt_roles(work: UnitOfWork, user_id: UUID, roles: Sequence[Role]) ->
         before = user.facets()
         user.roles = cleaned["roles"]
         await _apply(work, user, ["roles"])
-        record_user(work, user, "user.updated", before, user.facets(), {"changed": ["roles"]})
+        work.tell(user, "user.updated", before, {"changed": ["roles"]})
     return user
 
 
@@ -261,27 +260,3 @@ def _username(value: str) -> str:
     if not _USERNAME.fullmatch(value):
         raise invalid("A name has 2 to 100 letters, digits, dots, hyphens and underscores.", "input", "username")
     return value
-
-
-def record_user(
-    work: UnitOfWork,
-    user: User,
-    kind: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any] | None,
-    payload: dict[str, Any] | None = None,
-) -> None:
-    """Tell of a person's change; ``before`` and ``after`` are their facets, None while they are not there."""
-    work.record(
-        Envelope(
-            topic=EventTopic.TENANCY,
-            kind=kind,
-            entity_type=User.__typeid__,
-            entity_id=user.id,
-            required_scope=Scope.USERS_READ,
-            owner_user_id=user.id,
-            before=before,
-            after=after,
-            payload=payload or {},
-        )
-    )

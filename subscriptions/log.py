@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import insert, text, update
@@ -17,6 +17,45 @@ from models.ids import uuid7
 # Nulls are said: rows that leave out different columns would be a statement each.
 _EVENTS: Final = insert(Event).execution_options(render_nulls=True)
 _STRUCTURE: Final = insert(StructureEvent).execution_options(render_nulls=True)
+
+
+class Told(Protocol):
+    """A row whose changes are told. It declares of which part of the house it is and which scope reads of it.
+
+    ``__owner__`` names the column of the person whose own row it is, ``__place__`` that of its workspace.
+    """
+
+    @property
+    def __typeid__(self) -> str: ...
+
+    @property
+    def __topic__(self) -> EventTopic: ...
+
+    @property
+    def __read_scope__(self) -> Scope: ...
+
+    @property
+    def id(self) -> UUID:
+        """Which one it is."""
+        ...
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at."""
+        ...
+
+
+class Particulars(TypedDict, total=False):
+    """What one change says otherwise than the row declares."""
+
+    topic: EventTopic
+    required_scope: Scope
+    after: dict[str, Any] | None
+    owner_user_id: UUID | None
+    workspace_id: UUID | None
+    structure: str | None
+    agent_id: UUID | None
+    target_id: UUID | None
+    audited: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +81,36 @@ class Envelope:
     agent_id: UUID | None = None
     target_id: UUID | None = None
     audited: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        row: Told,
+        kind: str,
+        before: dict[str, Any] | None,
+        payload: dict[str, Any] | None = None,
+        *,
+        gone: bool = False,
+        **particulars: Unpack[Particulars],
+    ) -> Envelope:
+        """What is told of ``row``: it was ``before``, None when it is new; it is as it stands unless it is ``gone``."""
+        gone = gone or getattr(row, "deleted_at", None) is not None
+        declared = Particulars(
+            topic=row.__topic__,
+            required_scope=row.__read_scope__,
+            after=None if gone else row.facets(),
+            owner_user_id=_column(row, "__owner__"),
+            workspace_id=_column(row, "__place__"),
+        )
+        told: Any = {**declared, **particulars}
+        return cls(
+            kind=kind, entity_type=row.__typeid__, entity_id=row.id, before=before, payload=payload or {}, **told
+        )
+
+
+def _column(row: Told, declared: str) -> UUID | None:
+    name = getattr(type(row), declared, None)
+    return getattr(row, name) if name is not None else None
 
 
 async def append(

@@ -20,7 +20,6 @@ from gateway import settings as configuration
 from gateway.runtime import running_services
 from models import Workspace
 from resolvers.administration import operator_call
-from resolvers.registry import record
 
 _BIND: Final = "SELECT set_config('app.tenant_id', '{}', true)"
 _CHANGE: Final = "UPDATE workspaces SET uptime_seconds = uptime_seconds + 1 WHERE tenant_id = $1 AND id = $2"
@@ -42,7 +41,7 @@ async def main(tenant_id: UUID, workspace_id: UUID, rate: float, burst: int) -> 
         call = operator_call(services, tenant_id)
         async with call.work() as work:
             workspace = await work.locked(Workspace, workspace_id)
-            record(work, workspace, "workspace.updated", workspace.facets())
+            work.tell(workspace, "workspace.updated", workspace.facets())
         _, template = await services.tails.bounds(tenant_id)
         assert settings.database_url is not None
         url = make_url(settings.database_url).set(drivername="postgresql")

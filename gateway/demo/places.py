@@ -21,7 +21,6 @@ from resolvers.heartbeats import BeatAnswer
 from resolvers.registry import (
     change_workspace_state,
     create_workspace,
-    record,
     register_workspace,
     remove_workspace,
     update_workspace,
@@ -120,13 +119,8 @@ async def _lead(call: SharingCall, workspace: Workspace, sample: PlaceSample, rn
 def _fail(call: SharingCall, workspace: Workspace) -> None:
     before = workspace.facets()
     workspace.status = Status.FAILED
-    record(
-        call.shared,
-        workspace,
-        "workspace.failed",
-        before,
-        structure="WORKSPACE_PROVISION_FAILED",
-        topic=EventTopic.STRUCTURE,
+    call.shared.tell(
+        workspace, "workspace.failed", before, structure="WORKSPACE_PROVISION_FAILED", topic=EventTopic.STRUCTURE
     )
 
 

@@ -17,7 +17,6 @@ from uuid import UUID
 from models import Workspace, utcnow
 from models.database import Database, DatabaseUrls, PoolOptions
 from models.ids import uuid7
-from resolvers.registry import record
 from resolvers.unit_of_work import unit_of_work
 from tests.world import AUDIT
 
@@ -37,7 +36,7 @@ async def _commit(url: str, tenant_id: UUID) -> None:
         workspace = Workspace(id=uuid7(), name="last words", tier=1)
         work.add(workspace)
         await work.session.flush()
-        record(work, workspace, "workspace.created", None)
+        work.tell(workspace, "workspace.created", None)
 
 
 def main(url: str, tenant_id: UUID, number: int) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from models import Workspace
 from models.ids import uuid7
-from resolvers.registry import record as record_change
 from tests.faults.checker import Audience, check
 from tests.faults.dawdlers import SilentClient, StuckClient
 from tests.faults.journal import Follower, all_stopped
@@ -78,7 +77,7 @@ async def changing(guest: Guest) -> AsyncIterator[None]:
         place = Workspace(id=uuid7(), name="large", agent_card={"text": "x" * CARD_BYTES})
         work.add(place)
         await work.session.flush()
-        record_change(work, place, "workspace.created", None)
+        work.tell(place, "workspace.created", None)
 
     async def change() -> None:
         while True:
@@ -86,7 +85,7 @@ async def changing(guest: Guest) -> AsyncIterator[None]:
                 found = await work.locked(Workspace, place.id)
                 before = found.facets()
                 found.tier = found.tier % 4 + 1
-                record_change(work, found, "workspace.updated", before)
+                work.tell(found, "workspace.updated", before)
             await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     task = asyncio.create_task(change(), name="changing")

@@ -17,7 +17,6 @@ import httpx
 from models import Event, Workspace
 from models.errors import RequestError, Unavailable
 from models.ids import encode, uuid7
-from resolvers.registry import record
 from resolvers.unit_of_work import UnitOfWork
 from tests.faults.stage import Guest
 from tests.faults.transports import NO_TLS
@@ -90,7 +89,7 @@ class DatabaseWriter:
                 work.add(workspace)
             await work.session.flush()
             for workspace in made:
-                record(work, workspace, "workspace.created", None)
+                work.tell(workspace, "workspace.created", None)
             if self._own:
                 await self._change_one(work)
             await asyncio.sleep(self._random.choice(LENGTHS_SECONDS))
@@ -102,7 +101,7 @@ class DatabaseWriter:
         workspace = await work.locked(Workspace, self._random.choice(self._own))
         before = workspace.facets()
         workspace.tier = workspace.tier % 4 + 1
-        record(work, workspace, "workspace.updated", before, payload={"changed": ["tier"]})
+        work.tell(workspace, "workspace.updated", before, {"changed": ["tier"]})
 
     def _tier(self) -> int:
         return self._random.randint(1, 4)
@@ -181,7 +180,7 @@ async def marked(guest: Guest) -> int:
                 workspace = Workspace(id=uuid7(), name="the end", tier=1)
                 work.add(workspace)
                 await work.session.flush()
-                record(work, workspace, "workspace.created", None)
+                work.tell(workspace, "workspace.created", None)
             return (await guest.call.services.tails.bounds(guest.tenant_id))[1]
         except Unavailable:
             await asyncio.sleep(0.2)
@@ -204,7 +203,7 @@ class Churn:
                 place = Workspace(id=uuid7(), name=f"place {number}", tier=1)
                 work.add(place)
                 await work.session.flush()
-                record(work, place, "workspace.created", None)
+                work.tell(place, "workspace.created", None)
                 self._own.append(place.id)
 
     async def run(self) -> None:
@@ -215,5 +214,5 @@ class Churn:
                 found = await work.locked(Workspace, place)
                 before = found.facets()
                 found.tier = found.tier % 4 + 1
-                record(work, found, "workspace.updated", before, payload={"changed": ["tier"]})
+                work.tell(found, "workspace.updated", before, {"changed": ["tier"]})
             await pace.spend(1)

@@ -12,7 +12,6 @@ from models import Workspace, utcnow
 from models.database import Database, DatabaseUrls, PoolOptions
 from models.ids import uuid7
 from resolvers.call import Call
-from resolvers.registry import record as record_change
 from resolvers.unit_of_work import unit_of_work
 from tests.conftest import counted
 from tests.report import record
@@ -86,4 +85,4 @@ async def _change_all(writer: Database, call: Call) -> None:
         for workspace in await work.session.scalars(select(Workspace)):
             before = workspace.facets()
             workspace.tier = 3
-            record_change(work, workspace, "workspace.updated", before)
+            work.tell(workspace, "workspace.updated", before)

@@ -9,35 +9,20 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Self
 from uuid import UUID
-
-import structlog
 
 from subscriptions.beats import BeatSeen, decode_beats, peek_tenant
 from subscriptions.channels import beats_channel
 from subscriptions.inbox import Gap, Message
+from subscriptions.shared_channels import SharedChannel, SharedChannels, Subscribes
 
 RESEND: Final = Gap.GAP
 """Something may have been missed: show the current state."""
 
 MAX_WORKSPACES: Final = 50_000
 """Beats that wait for one watcher; more become a gap, because a watcher is not a queue."""
-
-_LISTEN_SECONDS: Final = 2.0
-_log = structlog.get_logger(__name__)
-
-
-class Subscribes(Protocol):
-    """What the board needs of a bus."""
-
-    def subscribe(
-        self, *channels: str, queue_size: int = 1024
-    ) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
-        """Messages and gaps of ``channels``."""
-        ...
 
 
 @dataclass(slots=True)
@@ -54,9 +39,8 @@ class HeartbeatBoard:
     """Hands each watcher the beats of its tenant, conflated. Whatever is malformed on the bus is ignored."""
 
     def __init__(self, bus: Subscribes) -> None:
-        self._bus = bus
-        self._channels: dict[str, _Channel] = {}
         self.counters = BoardCounters()
+        self._channels = SharedChannels(lambda name: _Beats(bus, name, self.counters))
 
     @contextlib.asynccontextmanager
     async def subscribe(
@@ -68,74 +52,40 @@ class HeartbeatBoard:
         missed; each counts as a delivery. The iterator may be waited for under a timeout; it ends with the bus.
         """
         watcher = _Watcher(workspace_ids, min_interval_seconds)
-        name = beats_channel(tenant_id)
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = self._channels[name] = _Channel(self._bus, name, self.counters)
-        channel.add(tenant_id, watcher)
-        try:
-            await channel.until_listening()
-            yield watcher
-        finally:
-            if channel.remove(tenant_id, watcher):
-                # Before the wait: whoever comes now must open a channel of its own.
-                if self._channels.get(name) is channel:
-                    del self._channels[name]
-                await channel.close()
+        async with self._channels.used(beats_channel(tenant_id)) as channel:
+            channel.add(tenant_id, watcher)
+            try:
+                yield watcher
+            finally:
+                channel.remove(tenant_id, watcher)
 
 
-class _Channel:
-    """One bus subscription, read by one task, and the watchers it serves."""
+class _Beats(SharedChannel):
+    """The beats of one channel, and the watchers they go to."""
 
     def __init__(self, bus: Subscribes, name: str, counters: BoardCounters) -> None:
-        self._bus = bus
-        self._name = name
         self._counters = counters
         self._watchers: dict[UUID, set[_Watcher]] = {}
-        self._listening = asyncio.Event()
-        self._is_over = False
-        self._task = asyncio.create_task(self._read(), name=f"heartbeat-board {name}")
+        super().__init__(bus, name)
 
     def add(self, tenant_id: UUID, watcher: _Watcher) -> None:
         self._watchers.setdefault(tenant_id, set()).add(watcher)
         self._counters.watchers += 1
-        if self._is_over:
+        if self.is_over:
             watcher.close()
 
-    def remove(self, tenant_id: UUID, watcher: _Watcher) -> bool:
-        """True when nobody is left."""
+    def remove(self, tenant_id: UUID, watcher: _Watcher) -> None:
         watchers = self._watchers[tenant_id]
         watchers.discard(watcher)
         self._counters.watchers -= 1
         if not watchers:
             del self._watchers[tenant_id]
-        return not self._watchers
 
-    async def until_listening(self) -> None:
-        """Until what is published reaches us. With the broker away, a gap will tell when it does."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LISTEN_SECONDS):
-                await self._listening.wait()
+    def end(self) -> None:
+        for watcher in self._everyone():
+            watcher.close()
 
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.wait({self._task})
-
-    async def _read(self) -> None:
-        try:
-            async with self._bus.subscribe(self._name) as messages:
-                self._listening.set()
-                async for message in messages:
-                    self._hand_out(message)
-        except Exception:
-            _log.exception("beats.reading_failed", channel=self._name)
-        finally:
-            self._is_over = True
-            self._listening.set()
-            for watcher in self._everyone():
-                watcher.close()
-
-    def _hand_out(self, message: Message | Gap) -> None:
+    def hand_out(self, message: Message | Gap) -> None:
         if isinstance(message, Gap):
             self._counters.gaps += 1
             for watcher in self._everyone():

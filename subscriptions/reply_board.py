@@ -11,35 +11,25 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 from uuid import UUID
 
-import structlog
-
 from subscriptions.channels import replies_channel
 from subscriptions.inbox import Gap, Message
 from subscriptions.replies import KEPT_SECONDS, Ended, Keeps, Kept, Piece, Place, Replies, Typing, decode
+from subscriptions.shared_channels import LISTEN_SECONDS, SharedChannel, SharedChannels, Subscribes
 from subscriptions.typing_signs import TypingViewer
 
 SHORTEST_SECONDS: Final = 0.04
 """Between two deliveries to one viewer; what comes in between is joined."""
 
 _WAITING_PIECES: Final = 256
-_LISTEN_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.5
-_log = structlog.get_logger(__name__)
 
 
-class BoardBus(Keeps, Protocol):
+class BoardBus(Keeps, Subscribes, Protocol):
     """What the board needs of a bus."""
-
-    def subscribe(
-        self, *channels: str, queue_size: int = 1024
-    ) -> AbstractAsyncContextManager[AsyncIterator[Message | Gap]]:
-        """Messages and gaps of ``channels``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +87,13 @@ class ReplyBoard:
     """Hands each viewer the replies of one conversation. Whatever is malformed on the bus is ignored."""
 
     def __init__(self, bus: BoardBus) -> None:
-        self._bus = bus
-        self._channels: dict[str, _Channel] = {}
         self.replies = Replies(bus)
+        self._channels = SharedChannels(lambda name: _Conversations(bus, name, self.replies))
 
     @contextlib.asynccontextmanager
     async def watch(self, place: Place) -> AsyncIterator[AsyncIterator[Shown]]:
         """Once entered, every reply of the conversation: those that are being written first, as snapshots."""
-        async with self._channel(place) as channel:
+        async with self._channels.used(replies_channel(place.tenant_id)) as channel:
             thread = channel.thread(place)
             viewer = _Viewer(thread)
             thread.viewers.add(viewer)
@@ -120,7 +109,7 @@ class ReplyBoard:
     @contextlib.asynccontextmanager
     async def watch_typing(self, place: Place) -> AsyncIterator[AsyncIterator[Typing]]:
         """Once entered, who begins to type and who stops; whoever is silent for six seconds has stopped."""
-        async with self._channel(place) as channel:
+        async with self._channels.used(replies_channel(place.tenant_id)) as channel:
             thread = channel.thread(place)
             viewer = TypingViewer()
             thread.typing.add(viewer)
@@ -130,44 +119,21 @@ class ReplyBoard:
                 thread.typing.discard(viewer)
                 await channel.leave(place)
 
-    @contextlib.asynccontextmanager
-    async def _channel(self, place: Place) -> AsyncIterator[_Channel]:
-        name = replies_channel(place.tenant_id)
-        channel = self._channels.get(name)
-        if channel is None:
-            channel = self._channels[name] = _Channel(self._bus, name, self.replies)
-        channel.users += 1
-        try:
-            await channel.until_listening()
-            yield channel
-        finally:
-            channel.users -= 1
-            if not channel.users:
-                # Before the wait: whoever comes now must open a channel of its own.
-                if self._channels.get(name) is channel:
-                    del self._channels[name]
-                await channel.close()
 
-
-class _Channel:
-    """One bus subscription, read by one task, and the conversations that are watched through it."""
+class _Conversations(SharedChannel):
+    """What is told in one channel, and the conversations that are watched through it."""
 
     def __init__(self, bus: BoardBus, name: str, replies: Replies) -> None:
-        self._bus = bus
-        self._name = name
         self._replies = replies
         self._threads: dict[Place, _Thread] = {}
-        self._listening = asyncio.Event()
-        self._is_over = False
-        self.users = 0
-        self._task = asyncio.create_task(self._read(), name=f"reply-board {name}")
+        super().__init__(bus, name)
 
     def thread(self, place: Place) -> _Thread:
         """The conversation, watched from now on."""
         thread = self._threads.get(place)
         if thread is None:
             thread = self._threads[place] = _Thread(place, self._replies)
-        thread.is_closed = self._is_over
+        thread.is_closed = self.is_over
         return thread
 
     async def leave(self, place: Place) -> None:
@@ -177,31 +143,11 @@ class _Channel:
             del self._threads[place]
             await thread.close()
 
-    async def until_listening(self) -> None:
-        """Until what is published reaches us. With the broker away, a gap will tell when it does."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LISTEN_SECONDS):
-                await self._listening.wait()
+    def end(self) -> None:
+        for thread in self._threads.values():
+            thread.end()
 
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.wait({self._task})
-
-    async def _read(self) -> None:
-        try:
-            async with self._bus.subscribe(self._name) as messages:
-                self._listening.set()
-                async for message in messages:
-                    self._hand_out(message)
-        except Exception:
-            _log.exception("replies.reading_failed", channel=self._name)
-        finally:
-            self._is_over = True
-            self._listening.set()
-            for thread in self._threads.values():
-                thread.end()
-
-    def _hand_out(self, message: Message | Gap) -> None:
+    def hand_out(self, message: Message | Gap) -> None:
         if isinstance(message, Gap):
             for thread in self._threads.values():
                 thread.miss()
@@ -237,7 +183,7 @@ class _Thread:
         if not self._loaded.is_set():
             self.miss()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LISTEN_SECONDS):
+                async with asyncio.timeout(LISTEN_SECONDS):
                     await self._loaded.wait()
 
     def miss(self) -> None:

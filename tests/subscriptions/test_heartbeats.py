@@ -50,7 +50,7 @@ async def following(beats: AsyncIterator[list[BeatSeen] | Gap]) -> list[BeatSeen
 
 
 def board_tasks() -> list[str]:
-    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("heartbeat-board")]
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("reads ")]
 
 
 async def test_the_first_lone_watcher_sees_the_first_beat(bus: Bus, board: HeartbeatBoard) -> None:
@@ -196,7 +196,7 @@ async def test_what_nobody_of_us_can_have_written_is_ignored(bus: Bus, board: He
 async def test_all_watchers_share_one_subscription_and_the_last_one_ends_it(bus: Bus, board: HeartbeatBoard) -> None:
     async with board.subscribe(TENANT, None, 0) as one:
         async with board.subscribe(TENANT, frozenset({A}), 0):
-            assert board_tasks() == [f"heartbeat-board {beats_channel(TENANT)}"]
+            assert board_tasks() == [f"reads {beats_channel(TENANT)}"]
         await send(bus, beat(A, 1))
         assert await following(one) == [beat(A, 1)]
     assert board_tasks() == []

@@ -50,6 +50,15 @@ agents_by_workspace: Final = grouped(
 )
 """The agents assigned to each workspace now; the assignments keep it to one."""
 
+
+async def place_of(session: TenantSession, agent_id: UUID) -> UUID | None:
+    """The workspace in which the agent works now; None for one that is nowhere, or is none."""
+    place: UUID | None = await session.scalar(
+        select(Agent.workspace_id).where(Agent.tenant_id == session.tenant_id, Agent.id == agent_id)
+    )
+    return place
+
+
 agent_templates: Final = Listing(
     AgentTemplate,
     filters={"category": equals(AgentTemplate.category), "name": equals(AgentTemplate.name)},

@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from dataloaders.base import ReadBatch
 from dataloaders.pages import PageEdge, Window
 from models import Message
-from models.database import Database
+from models.database import Database, TenantSession
 from models.errors import BadRequest
 from models.reads import Read
 
@@ -147,3 +147,15 @@ def _decode(cursor: str | None, absent: int) -> int:
         return seq
     except (ValueError, TypeError) as error:
         raise BadRequest("This cursor does not belong to this list and order.") from error
+
+
+async def is_said_in(session: TenantSession, message_id: UUID, conversation_id: UUID | None) -> bool:
+    """Whether there is such a message in that conversation."""
+    found = await session.scalar(
+        select(Message.id).where(
+            Message.tenant_id == session.tenant_id,
+            Message.id == message_id,
+            Message.conversation_id == conversation_id,
+        )
+    )
+    return found is not None

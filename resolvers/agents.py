@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import select
-
-from dataloaders.agents import agents_that_need
+from dataloaders.agents import agents_that_need, place_of
 from models import Agent, AgentStatus, AgentType, Decision, Scope, SecretOwner
 from models.envelope import DataKey
 from models.errors import Refusal, RefusalCode, invalid
@@ -217,9 +215,7 @@ _ID: Final = ("input", "id")
 
 async def _place_of(work: UnitOfWork, agent_id: UUID) -> Workspace | None:
     # A workspace is locked before its agent, as by whoever assigns one: the other way round two could wait for ever.
-    workspace_id = await work.session.scalar(
-        select(Agent.workspace_id).where(Agent.tenant_id == work.tenant_id, Agent.id == agent_id)
-    )
+    workspace_id = await place_of(work.session, agent_id)
     return await work.locked(Workspace, workspace_id) if workspace_id is not None else None
 
 

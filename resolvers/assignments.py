@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from dataloaders.agents import place_of
 from models import Agent, AgentAssignment, AssignmentStatus, EventTopic, Workspace, WorkspaceStatus
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.call import Call
@@ -61,7 +62,7 @@ async def move_agent(call: Call, *, agent_id: UUID, workspace_id: UUID) -> Works
     there is an agent already. Moving it to where it is changes nothing.
     """
     async with call.work() as work:
-        left = await _place_of(work, agent_id)
+        left = await place_of(work.session, agent_id)
         # By id, the order everyone locks in.
         for id in sorted({workspace_id} | ({left} if left is not None else set())):
             await work.locked(Workspace, id, "input", "workspaceId")
@@ -137,13 +138,6 @@ async def move_out(work: UnitOfWork, workspace: Workspace, agent: Agent, reason:
             agent_id=agent.id,
         )
     agent.workspace_id = None
-
-
-async def _place_of(work: UnitOfWork, agent_id: UUID) -> UUID | None:
-    found: UUID | None = await work.session.scalar(
-        select(Agent.workspace_id).where(Agent.tenant_id == work.tenant_id, Agent.id == agent_id)
-    )
-    return found
 
 
 async def _arrive(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:

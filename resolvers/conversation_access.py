@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
-
+from dataloaders.agents import place_of
 from dataloaders.base import by_id
 from models import (
     AccessType,
@@ -99,12 +98,7 @@ async def locked(call: Call, work: UnitOfWork, conversation_id: UUID, *field: st
 
 async def workspace_of(work: UnitOfWork, agent_id: UUID | None) -> UUID | None:
     """Where the agent works now."""
-    if agent_id is None:
-        return None
-    place: UUID | None = await work.session.scalar(
-        select(Agent.workspace_id).where(Agent.tenant_id == work.tenant_id, Agent.id == agent_id)
-    )
-    return place
+    return await place_of(work.session, agent_id) if agent_id is not None else None
 
 
 def watches(call: Call) -> Callable[[Event], bool]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
-
 from dataloaders.conversations import move_marker, read_seqs_of
+from dataloaders.messages import is_said_in
 from models import Conversation, Message, MessageContentType, MessageRole, MessageState, Scope
 from models.conversations import CONTENT_LIMIT_BYTES
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
@@ -82,8 +81,8 @@ async def append_message(
     async with call.work() as work:
         conversation = await locked(call, work, conversation_id, "input", "conversationId")
         conversation.require_active("conversationId", show=False)
-        if parent_id is not None:
-            await _refuse_stranger(work, conversation, parent_id)
+        if parent_id is not None and not await is_said_in(work.session, parent_id, conversation.id):
+            raise not_found("message", "input", "parentId")
         message = await _said(work, conversation, said, message_id)
         reader = call.who.member_id
         if reader is not None:
@@ -203,18 +202,6 @@ async def _being_written(work: UnitOfWork, conversation: Conversation, message_i
             current=message,
         )
     return message
-
-
-async def _refuse_stranger(work: UnitOfWork, conversation: Conversation, parent_id: UUID) -> None:
-    found = await work.session.scalar(
-        select(Message.id).where(
-            Message.tenant_id == work.tenant_id,
-            Message.id == parent_id,
-            Message.conversation_id == conversation.id,
-        )
-    )
-    if found is None:
-        raise not_found("message", "input", "parentId")
 
 
 def _content(content: str, tool_calls: Any) -> str:

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from dataloaders.messages import is_said_in
 from models import (
     Agent,
     AgentRun,
     Conversation,
     ConversationStatus,
-    Message,
     RunStatus,
     ToolExecution,
     ToolKind,
@@ -167,21 +167,10 @@ async def _place(call: Call, work: UnitOfWork, execution: ToolExecution, convers
     if mine is not None and await workspace_of(work, agent_id) != mine:
         raise not_found("conversation", "input", "conversationId")
     execution.conversation_id = conversation_id
-    if execution.message_id is not None:
-        await _refuse_stranger(work, execution.message_id, conversation_id)
-    return agent_id
-
-
-async def _refuse_stranger(work: UnitOfWork, message_id: UUID, conversation_id: UUID | None) -> None:
-    found = await work.session.scalar(
-        select(Message.id).where(
-            Message.tenant_id == work.tenant_id,
-            Message.id == message_id,
-            Message.conversation_id == conversation_id,
-        )
-    )
-    if found is None:
+    said = execution.message_id
+    if said is not None and not await is_said_in(work.session, said, conversation_id):
         raise not_found("message", "input", "messageId")
+    return agent_id
 
 
 async def _locked(call: Call, work: UnitOfWork, run_id: UUID, *field: str) -> AgentRun:

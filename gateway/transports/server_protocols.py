@@ -61,7 +61,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if message["type"] == "websocket.accept":
-            # The handshake is over; what it was made of is an eighth of what an idle socket costs.
+            # The handshake is over; what it was made of is an eighth of what an idle socket costs. The parser's own
+            # frame still holds the request, so that its headers have to be taken out of it.
+            self.request.headers.clear()
             self.request = self.response = None  # type: ignore[assignment]
 
 

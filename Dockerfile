@@ -19,6 +19,8 @@ COPY subscriptions subscriptions
 COPY resolvers resolvers
 COPY schema schema
 COPY gateway gateway
+# Here, because the user that runs it may not write: each start would compile all of it again.
+RUN /venv/bin/python -m compileall -q .
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -14,8 +14,10 @@ from models.agents import (
 from models.audit import (
     AccessType,
     AuditCheckpoint,
+    AuditEvent,
     AuditHead,
     AuditLog,
+    AuditSeverity,
     DataAccessLog,
     DataCategory,
     LegalBasis,
@@ -49,6 +51,16 @@ from models.credentials import (
     Session,
     SignInFailure,
 )
+from models.governance import (
+    GovernanceHead,
+    GovernanceVersion,
+    HitlMode,
+    PolicyRule,
+    PolicyTier,
+    ProhibitedTopic,
+    RiskLevel,
+    TopicScope,
+)
 from models.identity_providers import IdentityProvider, SpentIdToken
 from models.registry import (
     AgentAssignment,
@@ -74,6 +86,7 @@ from models.tenants import (
     TenantStatus,
     tenant_limits,
 )
+from models.usage import QueryEvent
 from models.users import User, UserConsent, UserStatus
 
 __all__ = [
@@ -96,8 +109,10 @@ __all__ = [
     "ApiKey",
     "AssignmentStatus",
     "AuditCheckpoint",
+    "AuditEvent",
     "AuditHead",
     "AuditLog",
+    "AuditSeverity",
     "Base",
     "CanvasLayout",
     "CanvasViewport",
@@ -112,6 +127,9 @@ __all__ = [
     "Event",
     "EventTopic",
     "EventView",
+    "GovernanceHead",
+    "GovernanceVersion",
+    "HitlMode",
     "IdempotencyKey",
     "IdentityProvider",
     "ImportedRow",
@@ -130,11 +148,16 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "PersonKey",
+    "PolicyRule",
+    "PolicyTier",
+    "ProhibitedTopic",
+    "QueryEvent",
     "ReferenceKind",
     "ReadMarker",
     "RefreshToken",
     "RetentionRule",
     "RetentionSubject",
+    "RiskLevel",
     "Role",
     "RunStatus",
     "RuntimeState",
@@ -161,6 +184,7 @@ __all__ = [
     "ToolExecution",
     "ToolKind",
     "ToolStatus",
+    "TopicScope",
     "User",
     "UserConsent",
     "UserStatus",

@@ -43,6 +43,13 @@ class Scope(StrEnum):
     ACTIVITY_WRITE = "activity:write"
     ALERTS_INGEST = "alerts:ingest"
     AUDIT_READ = "audit:read"
+    AUDIT_EVENTS_READ = "audit_events:read"
+    AUDIT_EVENTS_REVIEW = "audit_events:review"
+    POLICIES_READ = "policies:read"
+    POLICIES_WRITE = "policies:write"
+    POLICIES_EVALUATE = "policies:evaluate"
+    GOVERNANCE_HISTORY_READ = "governance_history:read"
+    QUERY_EVENTS_READ = "query_events:read"
     PRIVACY_WRITE = "privacy:write"
     RETENTION_WRITE = "retention:write"
 
@@ -66,6 +73,7 @@ _VIEWER: Final = frozenset(
         Scope.CATALOG_READ,
         Scope.WORKSPACES_READ,
         Scope.ACTIVITY_READ,
+        Scope.POLICIES_READ,
     }
 )
 # One's own conversations need no scope to be read; this one begins them and speaks in them.
@@ -82,6 +90,10 @@ _OPERATOR: Final = _MEMBER | {
     Scope.CONTACTS_READ,
     Scope.CONTACTS_WRITE,
     Scope.RUNS_READ,
+    Scope.POLICIES_EVALUATE,
+    Scope.AUDIT_EVENTS_READ,
+    Scope.AUDIT_EVENTS_REVIEW,
+    Scope.QUERY_EVENTS_READ,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
@@ -89,7 +101,13 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.OPERATOR: _OPERATOR,
-    Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ},
+    Role.AUDITOR: _VIEWER
+    | {
+        Scope.AUDIT_READ,
+        Scope.AUDIT_EVENTS_READ,
+        Scope.GOVERNANCE_HISTORY_READ,
+        Scope.QUERY_EVENTS_READ,
+    },
     Role.ADMIN: _ADMIN,
     # A key carries its own scopes, so the role itself gives none beyond being known.
     Role.API_CLIENT: frozenset({Scope.SIGNED_IN}),
@@ -112,6 +130,8 @@ INGEST_SCOPES: Final = frozenset(
         Scope.CONTACTS_WRITE,
         Scope.RUNS_READ,
         Scope.RUNS_WRITE,
+        Scope.POLICIES_READ,
+        Scope.POLICIES_EVALUATE,
     }
 )
 """What a fleet's own key needs to feed the gateway."""
@@ -124,6 +144,7 @@ WORKSPACE_TOKEN_SCOPES: Final = frozenset(
         Scope.MESSAGES_WRITE,
         Scope.MESSAGES_WRITE_AS_AGENT,
         Scope.RUNS_WRITE,
+        Scope.POLICIES_READ,
     }
 )
 """What a workspace's machine token may do, and only for that workspace and the agents in it."""

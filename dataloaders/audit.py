@@ -15,6 +15,7 @@ from dataloaders.base import Batch
 from dataloaders.pages import Condition, Direction, Listing, Order, any_of, any_text_of, equals
 from models import (
     AuditCheckpoint,
+    AuditEvent,
     AuditHead,
     AuditLog,
     DataAccessLog,
@@ -66,6 +67,24 @@ data_access_logs: Final = Listing(
         "occurred_before": _until(DataAccessLog.id),
     },
     orders={"occurred_at": Order(DataAccessLog.id)},
+    default=("occurred_at", Direction.DESC),
+)
+
+
+_AWAITS: Final = AuditEvent.requires_review & AuditEvent.reviewed_at.is_(None)
+
+audit_events: Final = Listing(
+    AuditEvent,
+    filters={
+        "event_type": any_text_of(AuditEvent.event_type),
+        "severity": any_of(AuditEvent.severity),
+        "user_id": equals(AuditEvent.user_id),
+        "agent_id": equals(AuditEvent.agent_id),
+        "awaits_review": lambda awaits: _AWAITS if awaits else ~_AWAITS,
+        "occurred_after": _since(AuditEvent.id),
+        "occurred_before": _until(AuditEvent.id),
+    },
+    orders={"occurred_at": Order(AuditEvent.id)},
     default=("occurred_at", Direction.DESC),
 )
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import undefer
 
 from dataloaders.pages import Direction, Listing, Order, any_of, equals
-from models import PLATFORM_TENANT_ID, GovernanceHead, GovernanceVersion, PolicyRule, ProhibitedTopic
+from models import PLATFORM_TENANT_ID, Agent, GovernanceHead, GovernanceVersion, PolicyRule, ProhibitedTopic, User
 from models.database import TenantSession
 
 MOST_RULES: Final = 500
@@ -61,16 +61,16 @@ async def rules_in_force(session: TenantSession) -> Sequence[PolicyRule]:
 
 
 async def rules_of(session: TenantSession, owner: UUID) -> Sequence[PolicyRule]:
-    """One tenant's rules in the order of evaluation."""
+    """One tenant's rules in the order of evaluation; at most one more than it may have."""
     statement = select(PolicyRule).where(PolicyRule.tenant_id == owner)
-    ordered = statement.order_by(PolicyRule.standing.desc(), PolicyRule.id.desc()).limit(MOST_RULES)
+    ordered = statement.order_by(PolicyRule.standing.desc(), PolicyRule.id.desc()).limit(MOST_RULES + 1)
     return (await session.scalars(ordered)).all()
 
 
 async def topics_of(session: TenantSession) -> Sequence[ProhibitedTopic]:
-    """The tenant's topics, oldest first."""
+    """The tenant's topics, oldest first; at most one more than it may have."""
     statement = select(ProhibitedTopic).where(ProhibitedTopic.tenant_id == session.tenant_id)
-    ordered = statement.order_by(ProhibitedTopic.created_at, ProhibitedTopic.id).limit(MOST_TOPICS)
+    ordered = statement.order_by(ProhibitedTopic.created_at, ProhibitedTopic.id).limit(MOST_TOPICS + 1)
     return (await session.scalars(ordered)).all()
 
 
@@ -84,6 +84,15 @@ async def version_numbered(session: TenantSession, number: int) -> GovernanceVer
     return found
 
 
+async def newest_version(session: TenantSession) -> GovernanceVersion | None:
+    """The tenant's newest version, without its snapshot; None where nothing was ever changed."""
+    statement = select(GovernanceVersion).where(GovernanceVersion.tenant_id == session.tenant_id)
+    found: GovernanceVersion | None = await session.scalar(
+        statement.order_by(GovernanceVersion.version_no.desc()).limit(1)
+    )
+    return found
+
+
 async def snapshots_by_id(session: TenantSession, ids: Sequence[UUID]) -> list[dict[str, Any] | None]:
     """The whole of each version."""
     statement = select(GovernanceVersion.id, GovernanceVersion.rules_snapshot).where(
@@ -91,3 +100,17 @@ async def snapshots_by_id(session: TenantSession, ids: Sequence[UUID]) -> list[d
     )
     found = {row.id: row.rules_snapshot for row in await session.execute(statement.limit(len(ids)))}
     return [found.get(one) for one in ids]
+
+
+async def agents_there(session: TenantSession, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these agents the tenant has."""
+    statement = select(Agent.id).where(
+        Agent.tenant_id == session.tenant_id, Agent.id == func.any(list(ids)), Agent.deleted_at.is_(None)
+    )
+    return set(await session.scalars(statement.limit(len(ids))))
+
+
+async def is_member(session: TenantSession, user_id: UUID) -> bool:
+    """Whether the tenant has a row of this person."""
+    found = await session.scalar(select(User.id).where(User.tenant_id == session.tenant_id, User.id == user_id))
+    return found is not None

@@ -11,9 +11,12 @@ import orjson
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import Base, TextEnum, one_of, tenant_key
+from models.errors import Refusal, RefusalCode
 from models.governance import HitlMode
 from models.ids import encode, uuid7
+from models.scopes import Scope
 
 BY_MONTH = {"postgresql_partition_by": "RANGE (id)"}
 
@@ -198,11 +201,15 @@ class AuditEvent(LogRow):
 
     __tablename__ = "audit_events"
     __typeid__ = "audit_event"
+    __topic__ = EventTopic.GOVERNANCE
+    __read_scope__ = Scope.AUDIT_EVENTS_READ
+    __untold__: ClassVar[frozenset[str]] = frozenset({"review_note"})
     __table_args__ = (
         one_of("severity", AuditSeverity),
         one_of("hitl_mode", HitlMode),
         CheckConstraint("(reviewed_at IS NULL) = (reviewed_by_type IS NULL)", name="reviewed"),
-        Index("ix_audit_events_event_type", "tenant_id", "event_type", "severity", "id"),
+        Index("ix_audit_events_event_type", "tenant_id", "event_type", "id"),
+        Index("ix_audit_events_severity", "tenant_id", "severity", "id"),
         Index("ix_audit_events_user", "tenant_id", "user_id", "id"),
         Index("ix_audit_events_agent", "tenant_id", "agent_id", "id"),
         Index(
@@ -236,6 +243,25 @@ class AuditEvent(LogRow):
     reviewed_by: Mapped[UUID | None]
     reviewed_at: Mapped[datetime | None]
     review_note: Mapped[str | None]
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {
+            "id": str(self.id),
+            "event_type": self.event_type,
+            "severity": self.severity.value,
+            "is_reviewed": self.reviewed_at is not None,
+        }
+
+    def review(self, by: tuple[str, UUID] | None, note: str | None, now: datetime) -> None:
+        """Somebody has looked at it. Raises ILLEGAL_TRANSITION where nobody has to, ALREADY_DECIDED where one did."""
+        if self.reviewed_at is not None:
+            raise Refusal(RefusalCode.ALREADY_DECIDED, "It was reviewed before.", field=("input", "id"), current=self)
+        if not self.requires_review:
+            raise Refusal(RefusalCode.ILLEGAL_TRANSITION, "It asks for no review.", field=("input", "id"), current=self)
+        # None is the gateway itself.
+        self.reviewed_by_type, self.reviewed_by = by or ("gateway", None)
+        self.reviewed_at, self.review_note = now, note
 
 
 AUDIT_DAYS = 3 * 365 + 1

@@ -78,9 +78,8 @@ class PolicyRule(SharedRow):
 
     __tablename__ = "policy_rules"
     __typeid__ = "policy"
-    __topic__: ClassVar[EventTopic] = EventTopic.GOVERNANCE
-    __read_scope__: ClassVar[Scope] = Scope.POLICIES_READ
-    __owner__: ClassVar[str | None] = None
+    __topic__ = EventTopic.GOVERNANCE
+    __read_scope__ = Scope.POLICIES_READ
     __untold__: ClassVar[frozenset[str]] = frozenset({"standing"})
 
     name: Mapped[str]
@@ -126,9 +125,8 @@ class ProhibitedTopic(ImportedRow):
 
     __tablename__ = "prohibited_topics"
     __typeid__ = "topic"
-    __topic__: ClassVar[EventTopic] = EventTopic.GOVERNANCE
-    __read_scope__: ClassVar[Scope] = Scope.POLICIES_READ
-    __owner__: ClassVar[str | None] = None
+    __topic__ = EventTopic.GOVERNANCE
+    __read_scope__ = Scope.POLICIES_READ
 
     topic: Mapped[str]
     scope: Mapped[TopicScope] = mapped_column(TextEnum(TopicScope), default=TopicScope.GLOBAL)
@@ -171,9 +169,8 @@ class GovernanceVersion(ImportedRow):
 
     __tablename__ = "governance_versions"
     __typeid__ = "governance"
-    __topic__: ClassVar[EventTopic] = EventTopic.GOVERNANCE
-    __read_scope__: ClassVar[Scope] = Scope.GOVERNANCE_HISTORY_READ
-    __owner__: ClassVar[str | None] = None
+    __topic__ = EventTopic.GOVERNANCE
+    __read_scope__ = Scope.GOVERNANCE_HISTORY_READ
     __untold__: ClassVar[frozenset[str]] = frozenset({"rules_snapshot"})
 
     version_no: Mapped[int]

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
-from models import (
-    Agent,
-    AuditEvent,
-    AuditSeverity,
-    HitlMode,
-    QueryEvent,
-    RiskLevel,
-    User,
-)
+from dataloaders.base import by_id
+from models import Agent, AuditEvent, AuditSeverity, HitlMode, PolicyRule, QueryEvent, RiskLevel
+from models.errors import BadRequest
 from models.ids import encode, uuid7
 from resolvers.call import Call
 from resolvers.policy_evaluation import Decision, Question
+from resolvers.risk_signals import LONGEST_TEXT
 from resolvers.unit_of_work import UnitOfWork
 
-EVALUATED = "policy_evaluation"
+DEPARTMENT_LIMIT: Final = 255
+EVALUATED: Final = "policy_evaluation"
 """The type of audit events that stand for an evaluation."""
 
-_SEVERITIES = {
+_SEVERITIES: Final = {
     HitlMode.INFORM: AuditSeverity.INFO,
     HitlMode.DRAFT: AuditSeverity.WARNING,
     HitlMode.ESCALATE: AuditSeverity.ERROR,
@@ -35,6 +32,42 @@ async def evaluate(call: Call, question: Question) -> Decision:
     """
     rules = await call.services.rule_sets.current(call.services.database, call.tenant_id)
     return rules.decide(question)
+
+
+async def evaluate_policy(
+    call: Call,
+    *,
+    query: str,
+    agent_id: UUID | None = None,
+    department: str | None = None,
+    confidence: float | None = None,
+) -> Decision:
+    """What the policies would say, for whoever tries them. Raises BAD_REQUEST, Unavailable.
+
+    A dry run is no request: it leaves no query event. One that would not go through leaves an audit event, so that
+    nobody feels their way around the policies unseen; commits that.
+    """
+    if len(query) > LONGEST_TEXT or "\x00" in query:
+        raise BadRequest(f"A query is text of at most {LONGEST_TEXT:,} characters.")
+    if department is not None and (len(department) > DEPARTMENT_LIMIT or "\x00" in department):
+        raise BadRequest(f"A department is text of at most {DEPARTMENT_LIMIT} characters.")
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise BadRequest("A confidence is a number from 0 to 1.")
+    agent: Agent | None = await call.load(by_id(Agent), agent_id) if agent_id is not None else None
+    if agent_id is not None and agent is None:
+        raise BadRequest("There is no such agent.")
+    question = Question(query, department, agent_id, agent.domain if agent is not None else None, confidence)
+    decision = await evaluate(call, question)
+    if decision.hitl_mode is not HitlMode.INFORM:
+        async with call.work() as work:
+            note_event(work, question, decision, user_id=call.who.member_id, agent=agent, is_dry_run=True)
+    return decision
+
+
+async def matched_rules(call: Call, decision: Decision) -> list[PolicyRule]:
+    """The rules that matched, in the order of evaluation, without those that are gone by now."""
+    found = await call.loaders.of(by_id(PolicyRule)).load_many([one.rule_id for one in decision.matched])
+    return [one for one in found if one is not None]
 
 
 async def note_evaluation(
@@ -64,23 +97,23 @@ async def note_evaluation(
         guardrails_triggered=_triggered(decision),
     )
     work.add(event)
-    note_refusal_to_answer(work, question, decision, conversation_id=conversation_id, user_id=user_id, agent=agent)
+    note_event(work, question, decision, conversation_id=conversation_id, user_id=user_id, agent=agent)
     return event
 
 
-def note_refusal_to_answer(
+def note_event(
     work: UnitOfWork,
     question: Question,
     decision: Decision,
     *,
-    action: str = "request.evaluated",
+    is_dry_run: bool = False,
     conversation_id: UUID | None = None,
     user_id: UUID | None = None,
     agent: Agent | None = None,
 ) -> None:
     """One audit event for a decision that is not INFORM. It holds ids, enum values and names of rules, never the text.
 
-    Does not commit. What is escalated waits for a review.
+    Does not commit. A request that is escalated waits for a review; a dry run does not.
     """
     if decision.hitl_mode is HitlMode.INFORM:
         return
@@ -98,7 +131,7 @@ def note_refusal_to_answer(
             agent_id=question.agent_id,
             agent_name=agent.name if agent is not None else None,
             conversation_id=conversation_id,
-            action=action,
+            action="policy.tried" if is_dry_run else "request.evaluated",
             intent_domain=decision.intent_domain,
             risk_signals=list(decision.risk_signals),
             hitl_mode=decision.hitl_mode,
@@ -106,13 +139,12 @@ def note_refusal_to_answer(
                 "riskLevel": decision.risk_level.value,
                 "localOnly": decision.local_only,
                 "intentConfidence": decision.intent_confidence,
-                "rules": [encode("policy", one.rule_id) for one in decision.matched],
+                "rules": [encode(PolicyRule.__typeid__, one.rule_id) for one in decision.matched],
                 "prohibitedTopics": len(decision.prohibited_topics),
-                "subject": encode(User.__typeid__, user_id) if user_id is not None else None,
             },
             pii_detected=list(decision.pii),
             guardrails_triggered=_triggered(decision),
-            requires_review=decision.hitl_mode is HitlMode.ESCALATE,
+            requires_review=decision.hitl_mode is HitlMode.ESCALATE and not is_dry_run,
         )
     )
 

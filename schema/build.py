@@ -19,6 +19,7 @@ from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
+from schema.audit_events import AuditEventMutations, AuditEventQueries
 from schema.bundles import BundleMutations, BundleQueries
 from schema.canvas import CanvasMutations, CanvasQueries
 from schema.catalog import CatalogMutations, CatalogQueries
@@ -28,12 +29,15 @@ from schema.conversations import ConversationMutations, ConversationQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, Relation, target_of
 from schema.discovery import DiscoveryQueries
+from schema.governance import GovernanceMutations, GovernanceQueries
+from schema.governance_versions import GovernanceVersionMutations, GovernanceVersionQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.message_streams import MessageSubscriptions
 from schema.messages import MessageMutations, MessageQueries
 from schema.placements import PlacementMutations
 from schema.privacy import PrivacyMutations
+from schema.prohibited_topics import ProhibitedTopicMutations, ProhibitedTopicQueries
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.runs import RunMutations, RunQueries
@@ -41,6 +45,7 @@ from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
+from schema.usage import UsageQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
 
@@ -52,6 +57,7 @@ class Query(
     AgentQueries,
     AgentTemplateQueries,
     AuditQueries,
+    AuditEventQueries,
     CatalogQueries,
     AssignmentQueries,
     BundleQueries,
@@ -60,14 +66,18 @@ class Query(
     ConversationQueries,
     CredentialQueries,
     DiscoveryQueries,
+    GovernanceQueries,
+    GovernanceVersionQueries,
     IdentityProviderQueries,
     LlmProviderQueries,
     MessageQueries,
+    ProhibitedTopicQueries,
     RegistryQueries,
     RunQueries,
     SessionQueries,
     StructureEventQueries,
     TenantQueries,
+    UsageQueries,
     UserQueries,
     SecretQueries,
 ):
@@ -82,6 +92,7 @@ class Mutation(
     AgentMutations,
     AgentTemplateMutations,
     AuditMutations,
+    AuditEventMutations,
     CatalogMutations,
     ActivityLogMutations,
     BundleMutations,
@@ -89,12 +100,15 @@ class Mutation(
     ConsentMutations,
     ConversationMutations,
     CredentialMutations,
+    GovernanceMutations,
+    GovernanceVersionMutations,
     IdentityProviderMutations,
     LlmProviderMutations,
     MessageMutations,
     RecoveryMutations,
     PlacementMutations,
     PrivacyMutations,
+    ProhibitedTopicMutations,
     RegistryMutations,
     RunMutations,
     SessionMutations,

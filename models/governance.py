@@ -20,6 +20,15 @@ MOST_PRIORITY: Final = 10_000
 """A tenant's rules have priorities from minus this to this; the built-in ones stand above."""
 
 
+BUILT_IN: Final = {
+    "no-external-posting": UUID("00000000-0000-7000-8000-00000000c001"),
+    "pii-protection": UUID("00000000-0000-7000-8000-00000000c002"),
+    "legal-review": UUID("00000000-0000-7000-8000-00000000c003"),
+    "financial-safeguard": UUID("00000000-0000-7000-8000-00000000c004"),
+}
+"""The constitution that every tenant has: the platform's rules by name, the same everywhere."""
+
+
 class HitlMode(StrEnum):
     """How much of a human a request needs; each is stronger than the one before."""
 

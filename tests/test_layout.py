@@ -25,6 +25,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "conversations": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
     "runs": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "governance": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
+    "usage": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),

@@ -41,7 +41,9 @@ DEFINERS: Final = {
 
 SHARED: Final = {
     "agent_templates": "the built-in ones are for everybody",
+    "governance_heads": "the platform's says whether its rules have changed",
     "mcp_servers": "the platform's are for everybody",
+    "policy_rules": "the platform's hold for everybody",
     "tools": "the platform's are for everybody",
 }
 """Tables of which every tenant also sees the platform's rows; it writes none of them."""
@@ -51,6 +53,7 @@ OF_THE_WORKER: Final = {"drop_log_month", "make_log_months"}
 
 WITHOUT_PARENT: Final = {
     "audit_checkpoints": "what proves a chain outlives its tenant",
+    "audit_events": "no foreign key leaves it, so no other row's end can touch it",
     "audit_heads": "what proves a chain outlives its tenant",
     "audit_logs": "no foreign key leaves it, so no other row's end can touch it",
     "data_access_logs": "no foreign key leaves it, so no other row's end can touch it",
@@ -60,6 +63,7 @@ FULL: Final = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 APP_MAY_LESS: Final = {
     "audit_checkpoints": {"SELECT", "INSERT"},  # signed once
+    "audit_events": {"SELECT", "INSERT", "UPDATE"},  # a trigger lets nothing through but a review
     "audit_heads": {"SELECT", "INSERT", "UPDATE"},  # a chain only grows
     "audit_logs": {"SELECT", "INSERT"},  # history
     "data_access_logs": {"SELECT", "INSERT"},  # history
@@ -67,6 +71,7 @@ APP_MAY_LESS: Final = {
     "alembic_version": {"SELECT"},  # serve compares it with the code
     "credential_versions": {"SELECT", "INSERT", "UPDATE"},  # it is there for as long as its tenant
     "events": {"SELECT", "INSERT", "DELETE"},  # retention deletes, nobody rewrites
+    "governance_versions": {"SELECT", "INSERT", "DELETE"},  # history; it goes with its tenant
     "leases": set(),  # the platform role's
     "stream_epoch": {"SELECT"},  # new-epoch is the owner's
     "stream_floors": {"SELECT", "INSERT", "UPDATE"},  # a tenant's floor only rises
@@ -379,8 +384,8 @@ async def test_only_named_functions_run_with_their_owners_rights(owner: AsyncEng
 
 async def test_the_months_of_a_log_are_reached_through_the_log_alone(owner: AsyncEngine) -> None:
     months = await _rows(owner, _MONTHS)
-    assert {row.name[:-8] for row in months} == {"audit_logs", "data_access_logs"}
-    assert len(months) == 2 * 14
+    assert {row.name[:-8] for row in months} == {"audit_events", "audit_logs", "data_access_logs"}
+    assert len(months) == 3 * 14
     assert all(row.is_forced for row in months)
     names = {row.name for row in months}
     privileges = await _rows(owner, _PRIVILEGES.replace(_TABLES, _MONTHS))

@@ -39,13 +39,7 @@ TO_COME: Final = {
         ApprovalOrder ApprovalOrderField ApprovalPayload ApprovalQueueSummary ApprovalStatus ApprovalStream
         CancelApprovalInput ClaimApprovalInput DecideApprovalInput DecideApprovalsInput DecideApprovalsPayload
         ReleaseApprovalInput RequestApprovalInput RequestApprovalPayload
-        HitlMode HitlModeCount Priority PriorityCount SlaState
-    """,
-    "governance": """
-        Query.evaluatePolicy Query.policyRules
-        Mutation.createPolicyRule Mutation.updatePolicyRule Mutation.deletePolicyRule
-        PolicyDecision PolicyRule PolicyRuleConnection PolicyRuleEdge PolicyRulePayload
-        CreatePolicyRuleInput UpdatePolicyRuleInput DeletePolicyRuleInput
+        HitlModeCount Priority PriorityCount SlaState
     """,
     "alerts": """
         Conversation.alert

@@ -17,16 +17,22 @@ from models import (
     AgentTemplate,
     AgentType,
     ApiKey,
+    AuditEvent,
     Contact,
     Conversation,
     ConversationKind,
     DataCategory,
+    GovernanceVersion,
+    HitlMode,
     IdentityProvider,
     LlmProvider,
     LlmProviderType,
     McpServer,
     Message,
     MessageRole,
+    PolicyRule,
+    ProhibitedTopic,
+    QueryEvent,
     Role,
     Scope,
     Session,
@@ -76,6 +82,18 @@ async def _talk(database: Database, tenant_id: UUID, user_id: UUID) -> list[Any]
     return [contact, talk, message, run, tool]
 
 
+def _governed(tenant_id: UUID, user_id: UUID) -> list[Any]:
+    """One of everything that policies leave behind."""
+    mine: dict[str, Any] = {"tenant_id": tenant_id}
+    return [
+        PolicyRule(**mine, id=uuid7(), name="rule", conditions={"keywords": ["zoning"]}, hitl_mode=HitlMode.DRAFT),
+        ProhibitedTopic(**mine, id=uuid7(), topic="union negotiations"),
+        GovernanceVersion(**mine, id=uuid7(), version_no=1, rules_snapshot={"rules": [], "topics": []}),
+        QueryEvent(**mine, id=uuid7(), user_id=user_id, query_text="hello"),
+        AuditEvent(**mine, id=uuid7(), occurred_at=utcnow(), event_type="a_test", action="test.run", user_id=user_id),
+    ]
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -102,6 +120,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         ),
         McpServer(tenant_id=tenant_id, id=uuid7(), name="server"),
         Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
+        *_governed(tenant_id, ada.id),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

@@ -53,7 +53,7 @@ class PolicyRule(Node):
     """GraphQL type of models.PolicyRule."""
 
     name: str = column("What people call it.")
-    description: str = column("What it is for.")
+    description: str | None = column("What it is for.")
     tier: str = column("constitutional, organization, department or standard; evaluated in this order.")
     conditions: JSON = column(_CONDITIONS)
     hitl_mode: HitlMode = column("How much of a human it asks for. The most restrictive of all that match wins.")

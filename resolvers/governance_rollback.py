@@ -144,9 +144,8 @@ async def _apply(work: UnitOfWork, model: Any, plan: Plan[Any]) -> None:
             .execution_options(synchronize_session=False)
         )
     if plan.made:
-        # Nulls are said: rows that leave out different columns would be a statement each.
-        made = insert(model).execution_options(render_nulls=True)
-        await work.session.execute(made, [_columns(work, row) for row, _ in plan.made])
+        # The table and not the model: the mapper would begin to count versions anew.
+        await work.session.execute(insert(model.__table__), [_columns(work, row) for row, _ in plan.made])
 
 
 def _columns(work: UnitOfWork, row: Any) -> dict[str, Any]:

@@ -13,17 +13,16 @@ from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.schema.staff import done, mutation, nobody, person
 from tests.schema.test_audit_events import asked, events
+from tests.schema.test_privacy import export
 from tests.world import Tenants
 
-FIELDS: Final = """id occurredAt user { id } department agent { id } agentName conversation { id } queryText responseText
-  latencyMilliseconds tokensIn tokensOut costUsd hitlMode wasEscalated wasApproved guardrailsTriggered success
-  errorMessage"""
+FIELDS: Final = """id occurredAt user { id } department agent { id } agentName conversation { id } queryText
+  responseText latencyMilliseconds tokensIn tokensOut costUsd hitlMode wasEscalated wasApproved
+  guardrailsTriggered success errorMessage"""
 LIST: Final = f"""query($filter: QueryEventFilter) {{ queryEvents(first: 100, filter: $filter) {{
   totalCount nodes {{ {FIELDS} }} }} }}"""
 LOOKS: Final = "{ dataAccessLogs { nodes { subjectId dataCategory accessType } } }"
 ERASE: Final = mutation("eraseUser", "user", "id")
-EXPORT: Final = """mutation($input: ExportUserDataInput!) { exportUserData(input: $input) {
-  section items hasNextPage endCursor userErrors { code } } }"""
 
 
 @pytest.fixture
@@ -105,14 +104,7 @@ async def test_what_somebody_asked_is_handed_over_and_goes_with_them(
     await asked(gateway, member, "Draft a press release for canary street")
     admin = await person(gateway, tenants.mine)
     mine = (await _found(gateway, member))[0]["user"]["id"]
-    sections: dict[str, list[Any]] = {}
-    after: str | None = None
-    while True:
-        page = (await gateway.data(admin, EXPORT, input={"id": mine, "after": after}))["exportUserData"]
-        sections[page["section"]] = page["items"]
-        after = page["endCursor"]
-        if not page["hasNextPage"]:
-            break
+    sections = await export(gateway, admin, mine)
     assert [one["queryText"] for one in sections["queryEvents"]] == ["Draft a press release for canary street"]
     assert [one["hitlMode"] for one in sections["auditEvents"]] == ["escalate"]
     await done(gateway, admin, ERASE, id=mine)

@@ -1,4 +1,4 @@
-"""This module is where the demo's tenants have rules and prohibited topics, and requests that these were asked about."""
+"""This module is where the demo's tenants have rules and prohibited topics, and requests that were held against them."""
 
 from __future__ import annotations
 

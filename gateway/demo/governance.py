@@ -1,4 +1,4 @@
-"""This module is where the demo's tenants have rules and prohibited topics, and requests that were held against them."""
+"""This module is where the demo's tenants have rules and prohibited topics, and requests that were judged by them."""
 
 from __future__ import annotations
 

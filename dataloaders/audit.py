@@ -101,6 +101,13 @@ async def person_keys_by_id(session: TenantSession, ids: Sequence[UUID]) -> list
 PERSON_KEYS: Final[Batch[UUID, bytes | None]] = person_keys_by_id
 
 
+async def locked_audit_event(session: TenantSession, event_id: UUID) -> AuditEvent | None:
+    """One of the tenant's audit events, locked until COMMIT."""
+    mine = AuditEvent.tenant_id == session.tenant_id, AuditEvent.id == event_id
+    found: AuditEvent | None = await session.scalar(select(AuditEvent).where(*mine).with_for_update())
+    return found
+
+
 async def entries_after(session: TenantSession, after: UUID | None) -> Sequence[AuditLog]:
     """The next of the tenant's entries in the order of their ids, which is the chain's; 500 at a time."""
     statement = select(AuditLog).where(AuditLog.tenant_id == session.tenant_id)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
-
+from dataloaders.audit import locked_audit_event
 from models import AuditEvent
 from models.errors import not_found
 from resolvers.call import Call
@@ -22,9 +21,7 @@ async def review_audit_event(call: Call, *, id: UUID, note: str | None = None) -
     """
     said = prose(note, NOTE_LIMIT, "note") if note is not None else None
     async with call.work() as work:
-        event: AuditEvent | None = await work.session.scalar(
-            select(AuditEvent).where(AuditEvent.tenant_id == work.tenant_id, AuditEvent.id == id).with_for_update()
-        )
+        event = await locked_audit_event(work.session, id)
         if event is None:
             raise not_found("audit event", "input", "id")
         before = event.facets()

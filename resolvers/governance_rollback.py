@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy import delete, func, insert
 
 from dataloaders.governance import agents_there, newest_version, rules_of, topics_of, version_numbered
-from models import GovernanceVersion, HitlMode, PolicyRule, ProhibitedTopic, TopicScope
+from models import GovernanceVersion, HitlMode, PolicyRule, ProhibitedTopic, TopicScope, utcnow
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import InvalidId, decode
 from resolvers import policy_rules, prohibited_topics
@@ -33,8 +33,8 @@ from resolvers.validation import line
 Row = TypeVar("Row", PolicyRule, ProhibitedTopic)
 
 _VERSION: Final = ("input", "version")
+_MOST_VERSION: Final = 2**30
 _KINDS: Final = {"policy": ("created", "updated", "deleted"), "topic": ("prohibited", "changed", "allowed")}
-
 
 Facets = dict[str, Any]
 
@@ -151,7 +151,7 @@ async def _apply(work: UnitOfWork, model: Any, plan: Plan[Any]) -> None:
 def _columns(work: UnitOfWork, row: Any) -> dict[str, Any]:
     computed = {one.key for one in row.__table__.c if one.computed is not None}
     values = {one.key: getattr(row, one.key) for one in row.__table__.c if one.key not in computed}
-    return values | {"tenant_id": work.tenant_id, "updated_at": work.now, "created_at": row.created_at or work.now}
+    return values | {"tenant_id": work.tenant_id, "updated_at": work.now}
 
 
 def _tell(work: UnitOfWork, plan: Plan[Any]) -> None:
@@ -199,9 +199,10 @@ def _topic_of(entry: Mapping[str, Any]) -> ProhibitedTopic:
 
 
 def _identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    made = datetime.fromisoformat(entry["createdAt"]) if "createdAt" in entry else utcnow()
     return {
         "id": decode(entry["id"])[1],
-        "version": int(entry.get("version", 1)),
-        "created_at": datetime.fromisoformat(entry["createdAt"]) if "createdAt" in entry else None,
+        "version": max(1, min(int(entry.get("version", 1)), _MOST_VERSION)),
+        "created_at": made if made.tzinfo is not None else made.replace(tzinfo=UTC),
         "source_ref": None,
     }

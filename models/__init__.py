@@ -11,6 +11,15 @@ from models.agents import (
     Decision,
     ReferenceKind,
 )
+from models.approvals import (
+    ApprovalCount,
+    ApprovalDecision,
+    ApprovalKind,
+    ApprovalRequest,
+    ApprovalStatus,
+    Priority,
+    SlaState,
+)
 from models.audit import (
     AccessType,
     AuditCheckpoint,
@@ -107,6 +116,11 @@ __all__ = [
     "AgentTemplate",
     "AgentType",
     "ApiKey",
+    "ApprovalCount",
+    "ApprovalDecision",
+    "ApprovalKind",
+    "ApprovalRequest",
+    "ApprovalStatus",
     "AssignmentStatus",
     "AuditCheckpoint",
     "AuditEvent",
@@ -150,6 +164,7 @@ __all__ = [
     "PersonKey",
     "PolicyRule",
     "PolicyTier",
+    "Priority",
     "ProhibitedTopic",
     "QueryEvent",
     "ReferenceKind",
@@ -168,6 +183,7 @@ __all__ = [
     "Session",
     "SharedRow",
     "SignInFailure",
+    "SlaState",
     "SpentIdToken",
     "StreamEpoch",
     "StreamFloor",

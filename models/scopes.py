@@ -45,6 +45,10 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
     AUDIT_EVENTS_READ = "audit_events:read"
     AUDIT_EVENTS_REVIEW = "audit_events:review"
+    APPROVALS_READ = "approvals:read"
+    APPROVAL_TEXTS_READ = "approval_texts:read"
+    APPROVALS_REQUEST = "approvals:request"
+    APPROVALS_DECIDE = "approvals:decide"
     POLICIES_READ = "policies:read"
     POLICIES_WRITE = "policies:write"
     POLICIES_EVALUATE = "policies:evaluate"
@@ -73,11 +77,12 @@ _VIEWER: Final = frozenset(
         Scope.CATALOG_READ,
         Scope.WORKSPACES_READ,
         Scope.ACTIVITY_READ,
+        Scope.APPROVALS_READ,
         Scope.POLICIES_READ,
     }
 )
 # One's own conversations need no scope to be read; this one begins them and speaks in them.
-_MEMBER: Final = _VIEWER | {Scope.MESSAGES_WRITE}
+_MEMBER: Final = _VIEWER | {Scope.MESSAGES_WRITE, Scope.APPROVALS_REQUEST}
 _OPERATOR: Final = _MEMBER | {
     Scope.AGENTS_WRITE,
     Scope.AGENTS_DECIDE,
@@ -90,6 +95,8 @@ _OPERATOR: Final = _MEMBER | {
     Scope.CONTACTS_READ,
     Scope.CONTACTS_WRITE,
     Scope.RUNS_READ,
+    Scope.APPROVAL_TEXTS_READ,
+    Scope.APPROVALS_DECIDE,
     Scope.POLICIES_EVALUATE,
     Scope.AUDIT_EVENTS_READ,
     Scope.AUDIT_EVENTS_REVIEW,
@@ -104,6 +111,7 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.AUDITOR: _VIEWER
     | {
         Scope.AUDIT_READ,
+        Scope.APPROVAL_TEXTS_READ,
         Scope.AUDIT_EVENTS_READ,
         Scope.GOVERNANCE_HISTORY_READ,
         Scope.QUERY_EVENTS_READ,
@@ -130,6 +138,8 @@ INGEST_SCOPES: Final = frozenset(
         Scope.CONTACTS_WRITE,
         Scope.RUNS_READ,
         Scope.RUNS_WRITE,
+        Scope.APPROVALS_READ,
+        Scope.APPROVALS_REQUEST,
         Scope.POLICIES_READ,
         Scope.POLICIES_EVALUATE,
     }
@@ -144,6 +154,7 @@ WORKSPACE_TOKEN_SCOPES: Final = frozenset(
         Scope.MESSAGES_WRITE,
         Scope.MESSAGES_WRITE_AS_AGENT,
         Scope.RUNS_WRITE,
+        Scope.APPROVALS_REQUEST,
         Scope.POLICIES_READ,
     }
 )

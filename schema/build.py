@@ -17,6 +17,9 @@ from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.approval_commands import ApprovalMutations
+from schema.approval_streams import ApprovalSubscriptions
+from schema.approvals import ApprovalQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
 from schema.audit_events import AuditEventMutations, AuditEventQueries
@@ -56,6 +59,7 @@ class Query(
     ActivityLogQueries,
     AgentQueries,
     AgentTemplateQueries,
+    ApprovalQueries,
     AuditQueries,
     AuditEventQueries,
     CatalogQueries,
@@ -91,6 +95,7 @@ class Query(
 class Mutation(
     AgentMutations,
     AgentTemplateMutations,
+    ApprovalMutations,
     AuditMutations,
     AuditEventMutations,
     CatalogMutations,
@@ -120,7 +125,7 @@ class Mutation(
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(ActivitySubscriptions, MessageSubscriptions, RegistrySubscriptions):
+class Subscription(ActivitySubscriptions, ApprovalSubscriptions, MessageSubscriptions, RegistrySubscriptions):
     """Root of subscriptions."""
 
 

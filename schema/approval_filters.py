@@ -8,6 +8,7 @@ from typing import Any
 
 from strawberry import ID
 
+import schema.governance  # noqa: F401 - HitlMode is described there, and must be before it is used
 from dataloaders.approvals import Assigned, Assignment, approvals
 from dataloaders.pages import Direction
 from models import ApprovalKind, ApprovalStatus, HitlMode, Priority, Scope, SlaState

@@ -11,7 +11,7 @@ from models.protection import PLATFORM, SEARCH, protect
 from models.search import create_search_function
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

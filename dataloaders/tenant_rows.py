@@ -18,6 +18,7 @@ from models.database import TenantSession
 CHUNK: Final = 1000
 
 NOT_EXPORTED: Final = {
+    "approval_counts": "counts of what is exported",
     "audit_checkpoints": "signatures of the gateway's own",
     "audit_heads": "the gateway's own bookkeeping",
     "credential_versions": "the gateway's own bookkeeping",

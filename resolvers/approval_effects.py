@@ -99,6 +99,15 @@ def _present(model: Any) -> Check:
     return check
 
 
+async def _waits(call: Call, agent_id: UUID) -> None:
+    agent: Agent | None = await call.load(by_id(Agent), agent_id)
+    if agent is None:
+        raise not_found("subject", *_HERE)
+    if agent.status is not AgentStatus.PENDING:
+        message = f"An agent that is {agent.status.value.upper()} waits for nobody."
+        raise Refusal(RefusalCode.ILLEGAL_TRANSITION, message, field=_HERE)
+
+
 async def _may_speak(call: Call, conversation_id: UUID) -> None:
     # What is approved is said there, so whoever asks must be somebody who could.
     try:
@@ -120,7 +129,7 @@ KINDS: Final[Mapping[ApprovalKind, Kind]] = {
     ApprovalKind.AGENT: Kind(
         approved=_activate_agent,
         rejected=_reject_agent,
-        subjects={Agent.__typeid__: _present(Agent)},
+        subjects={Agent.__typeid__: _waits},
         is_about_something=True,
         always_waits=True,
     ),

@@ -24,6 +24,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "agents": ("dataloaders", "resolvers", "schema", "tests/models", "tests/dataloaders", "tests/schema"),
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "conversations": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
+    "approvals": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "runs": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "governance": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
     "usage": ("dataloaders", "resolvers", "schema", "tests/schema"),

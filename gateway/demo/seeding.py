@@ -10,6 +10,7 @@ from uuid import UUID
 from dataloaders.tenants import tenant_by_slug
 from gateway.demo.acme import ACME
 from gateway.demo.agents import enrol, place
+from gateway.demo.approvals import ask
 from gateway.demo.catalog import furnish, share
 from gateway.demo.doings import draw, live
 from gateway.demo.file import DemoFile, DemoTenant, read_demo
@@ -95,4 +96,5 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await bygone_keys(call)
             await talk(call, agents)
             await govern(call, agents)
+    await ask(services, admin.tenant_id)
     await wake(services, admin.tenant_id, sample, rng)

@@ -54,8 +54,17 @@ LOOKED_AT: Final = {
 
 BY_ID: Final = (
     {(log, filter): "id" for log in BY_MONTH for filter in ("occurred_after", "occurred_before")}
-    | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
+    | {
+        (name, filter): "created_at"
+        for name in ("activity_logs", "approval_requests")
+        for filter in ("created_after", "created_before")
+    }
     | {("query_events", filter): "occurred_at" for filter in ("occurred_after", "occurred_before")}
+    | {
+        ("approval_requests", "assignment"): "assigned_to",
+        ("approval_requests", "department"): "user_department",
+        ("approval_requests", "priority"): "urgency",
+    }
 )
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 

@@ -59,6 +59,8 @@ NOT_NULL: Final = {
     "RemoveWorkspacePayload.removed": "in the contract; whoever may remove may read",
     "Subscription.activityFeed": "a stream that is refused has no answer to empty",
     "Subscription.agentMessages": "a stream that is refused has no answer to empty",
+    "Subscription.approvalDecided": "a stream that is refused has no answer to empty",
+    "Subscription.approvalQueue": "a stream that is refused has no answer to empty",
     "Subscription.conversationMessages": "a stream that is refused has no answer to empty",
     "Subscription.heartbeats": "a stream that is refused has no answer to empty",
     "Subscription.messageChunks": "a stream that is refused has no answer to empty",
@@ -202,7 +204,7 @@ def test_a_mutation_takes_one_input_and_answers_with_a_payload_that_ends_in_user
     assert list(payload.fields)[-1] == "userErrors"
     assert str(payload.fields["userErrors"].type) == "[UserError!]!"
     rest = {one: str(part.type) for one, part in payload.fields.items() if one != "userErrors"}
-    assert {one for one, kind in rest.items() if kind.endswith("!")} <= {"removed"}
+    assert {one for one, kind in rest.items() if kind.endswith("!")} <= {"removed", "results"}
 
 
 def test_every_node_type_is_found_by_a_prefix_of_its_own() -> None:

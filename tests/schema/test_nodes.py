@@ -17,6 +17,8 @@ from models import (
     AgentTemplate,
     AgentType,
     ApiKey,
+    ApprovalKind,
+    ApprovalRequest,
     AuditEvent,
     Contact,
     Conversation,
@@ -31,6 +33,7 @@ from models import (
     Message,
     MessageRole,
     PolicyRule,
+    Priority,
     ProhibitedTopic,
     QueryEvent,
     Role,
@@ -94,6 +97,26 @@ def _governed(tenant_id: UUID, user_id: UUID) -> list[Any]:
     ]
 
 
+def _waiting(tenant_id: UUID, user_id: UUID, agent_id: UUID) -> ApprovalRequest:
+    """A request that waits for a person."""
+    made = ApprovalRequest(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        kind=ApprovalKind.RESPONSE,
+        hitl_mode=HitlMode.DRAFT,
+        priority=Priority.NORMAL,
+        user_id=user_id,
+        requester=f"user:{user_id}",
+        agent_id=agent_id,
+        original_query="query",
+        required_approvals=1,
+        approvals_given=0,
+        escalations=0,
+    )
+    made.begin(utcnow(), None)
+    return made
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -105,6 +128,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         AgentAssignment(id=uuid7(), agent_id=agent.id, **here),
         StructureEvent(id=uuid7(), seq=10**9, event_type="AGENT_ASSIGNED", agent_id=agent.id, **here),
         ActivityLog(id=uuid7(), activity_type=ActivityType.AGENT_LOG, **here),
+        _waiting(tenant_id, ada.id, agent.id),
     ]
     rows: list[Any] = [
         place,

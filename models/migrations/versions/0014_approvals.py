@@ -31,7 +31,10 @@ def upgrade() -> None:
     _indexes()
     _decisions()
     _counts()
-    others = [(SEARCH, "SELECT", "SELECT (tenant_id, id, search)"), (PLATFORM, "SELECT", "SELECT (tenant_id, id, next_at)")]
+    others = [
+        (SEARCH, "SELECT", "SELECT (tenant_id, id, search)"),
+        (PLATFORM, "SELECT", "SELECT (tenant_id, id, next_at)"),
+    ]
     for statement in (
         *protect("approval_requests", others=others),
         *create_search_function("approval_requests"),

@@ -15,10 +15,9 @@ from uuid import UUID
 
 from dataloaders.base import by_id
 from models import ApprovalRequest, Scope
-from models.errors import Throttled, Unavailable
+from models.errors import Throttled
 from resolvers.approval_access import is_own
 from resolvers.call import Call
-from subscriptions.tail import LogReplaced, Tail
 
 MOST_WAITING: Final = 2_000
 """Callers of one process that wait over HTTP at once."""
@@ -49,26 +48,15 @@ async def until_decided(call: Call, approval_id: UUID) -> ApprovalRequest | None
 
     Raises FORBIDDEN, Unavailable. Waits for as long as it takes: the caller sets the time.
     """
-    async with call.services.tails.follow(call.tenant_id) as tail:
-        # First the place, then the row: what is committed after the row was read stands behind the place.
-        seq = tail.head
+    services = call.services
+    async with services.approval_watch.waiting(services.tails, call.tenant_id, approval_id) as waiter:
         while True:
+            # First forgotten, then read: what is committed after the row was read wakes again.
+            waiter.forget()
             row = await visible(call, approval_id)
             if row is None or not row.is_pending:
                 return row
-            try:
-                seq = await _next(tail, seq, approval_id)
-            except LogReplaced as error:
-                raise Unavailable from error
-
-
-async def _next(tail: Tail, seq: int, approval_id: UUID) -> int:
-    """Where the next event about the request stands."""
-    while True:
-        for event in await tail.after(seq):
-            seq = event.seq
-            if event.entity_id == approval_id and event.entity_type == ApprovalRequest.__typeid__:
-                return seq
+            await waiter.wait()
 
 
 async def watch_decided(call: Call, approval_id: UUID) -> AsyncIterator[ApprovalRequest]:

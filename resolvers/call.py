@@ -23,6 +23,7 @@ from resolvers.post import Post
 from resolvers.principal import Principal, require
 from resolvers.rule_sets import RuleSets
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
+from subscriptions.approvals import ApprovalWatch
 from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
@@ -51,6 +52,8 @@ class Services:
     clock: Callable[[], datetime] = utcnow
     rule_sets: RuleSets = field(default_factory=RuleSets)
     """Each tenant's policies, made ready."""
+    approval_watch: ApprovalWatch = field(default_factory=ApprovalWatch)
+    """Who waits for a decision in this process."""
 
 
 @dataclass(slots=True, kw_only=True)

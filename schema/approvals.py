@@ -104,7 +104,7 @@ class Approval(Node):
     resolved_at: datetime | None = column("When it was decided, expired or was cancelled.")
     resolved_by: User | None = to_one(models.User, "Who decided or cancelled it.", "resolved_by")
     reviewer_notes: str | None = _text("reviewer_notes", "What they said about it.")
-    version: int = column("Rises with every change; say it back as expectedVersion.")
+    version: int = column("Rises whenever it changes hands or status; say it back as expectedVersion.")
     created_at: datetime = column("When it was asked.")
     updated_at: datetime = column("When it last changed.")
 

@@ -143,7 +143,7 @@ async def test_a_batch_is_as_many_statements_as_one(database: Database) -> None:
         with counted(database) as statements:
             await deadlines(database).run()
         assert len(await told(database, tenant)) == count
-        seen.append(len(statements))
+        seen.append([one.split()[:3] for one in statements])
     assert seen[0] == seen[1]
 
 

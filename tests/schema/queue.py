@@ -22,7 +22,7 @@ GREETING: Final = "When does the library open?"
 
 _SHOWN: Final = """id kind status hitlMode priority originalQuery proposedResponse modifiedResponse riskSignals
   guardrailsTriggered escalationReason subjectType subjectId slaState slaDueAt expiresAt requiredApprovals
-  approvalsGiven assignedDepartment reviewerNotes resolvedAt version user { id } agent { id } agentName userDepartment
+  approvalsGiven assignedDepartment reviewerNotes resolvedAt version user { id } agentName userDepartment
   assignedTo { id } delegatedTo { id } resolvedBy { id } decisions { decision decidedBy { id } }"""
 _ERRORS: Final = "userErrors { code message field }"
 REQUEST: Final = f"""mutation($input: RequestApprovalInput!) {{ requestApproval(input: $input) {{

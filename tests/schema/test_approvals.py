@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from models import AuditEvent, QueryEvent
 from models.approvals import MOST_PENDING, ApprovalCount
-from models.ids import encode, uuid7
+from models.ids import encode, parse, uuid7
 from resolvers.privacy import erase_user
 from tests.schema.conftest import Gateway
 from tests.schema.queue import (
@@ -137,7 +137,8 @@ async def test_a_subject_says_of_what_type_it_is_and_must_be_the_callers_to_spea
 
 async def test_a_workspaces_token_asks_for_its_own_agents_and_sees_what_it_asked(queue: Queue, theirs: Queue) -> None:
     made = await queue.ask(queue.talk.token, agentId=queue.talk.agent)
-    assert (made["agent"], made["agentName"], made["user"]) == ({"id": queue.talk.agent}, "helper", None)
+    assert (made["agentName"], made["user"]) == ("helper", None)
+    assert (await queue.row(made["id"])).agent_id == parse(queue.talk.agent, "agent")
     assert made["originalQuery"] == TERMS
     for said in ({}, {"agentId": theirs.talk.agent}):
         given = {"kind": "RESPONSE", "originalQuery": TERMS} | said

@@ -200,7 +200,7 @@ async def deciding(
         seen = asyncio.create_task(next_of(streams.pop("own")), name="own")
         said = {what: orjson.dumps([one async for one in items]) for what, items in streams.items()}
         await gateway.answer(
-            mine.who(user_id=uuid7()),
+            mine.who(),
             "mutation($input: CancelApprovalInput!) { cancelApproval(input: $input) { approval { id } } }",
             input={"id": own},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -104,6 +104,18 @@ async def escalation_line(session: TenantSession, agent_id: UUID) -> list[UUID]:
         _ESCALATION, {"tenant": session.tenant_id, "start": agent_id, "depth": MAX_ESCALATIONS}
     )
     return list(rows)
+
+
+async def places_of(session: TenantSession, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The workspaces in which these agents work now, by agent; without those that are nowhere."""
+    if not ids:
+        return {}
+    rows = await session.execute(
+        select(Agent.id, Agent.workspace_id)
+        .where(Agent.tenant_id == session.tenant_id, Agent.id == func.any(list(ids)))
+        .limit(len(ids))
+    )
+    return {row.id: row.workspace_id for row in rows if row.workspace_id is not None}
 
 
 async def agents_present(session: TenantSession, ids: Sequence[UUID]) -> dict[UUID, str]:

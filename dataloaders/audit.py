@@ -15,6 +15,7 @@ from dataloaders.base import Batch
 from dataloaders.pages import Condition, Direction, Listing, Order, any_of, any_text_of, equals
 from models import (
     AuditCheckpoint,
+    AuditEvent,
     AuditHead,
     AuditLog,
     DataAccessLog,
@@ -70,6 +71,24 @@ data_access_logs: Final = Listing(
 )
 
 
+_AWAITS: Final = AuditEvent.requires_review & AuditEvent.reviewed_at.is_(None)
+
+audit_events: Final = Listing(
+    AuditEvent,
+    filters={
+        "event_type": any_text_of(AuditEvent.event_type),
+        "severity": any_of(AuditEvent.severity),
+        "user_id": equals(AuditEvent.user_id),
+        "agent_id": equals(AuditEvent.agent_id),
+        "awaits_review": lambda awaits: _AWAITS if awaits else ~_AWAITS,
+        "occurred_after": _since(AuditEvent.id),
+        "occurred_before": _until(AuditEvent.id),
+    },
+    orders={"occurred_at": Order(AuditEvent.id)},
+    default=("occurred_at", Direction.DESC),
+)
+
+
 async def person_keys_by_id(session: TenantSession, ids: Sequence[UUID]) -> list[bytes | None]:
     """The wrapped key of each person; None for one that never was or was destroyed."""
     statement = select(PersonKey.person_id, PersonKey.wrapped).where(
@@ -80,6 +99,13 @@ async def person_keys_by_id(session: TenantSession, ids: Sequence[UUID]) -> list
 
 
 PERSON_KEYS: Final[Batch[UUID, bytes | None]] = person_keys_by_id
+
+
+async def locked_audit_event(session: TenantSession, event_id: UUID) -> AuditEvent | None:
+    """One of the tenant's audit events, locked until COMMIT."""
+    mine = AuditEvent.tenant_id == session.tenant_id, AuditEvent.id == event_id
+    found: AuditEvent | None = await session.scalar(select(AuditEvent).where(*mine).with_for_update())
+    return found
 
 
 async def entries_after(session: TenantSession, after: UUID | None) -> Sequence[AuditLog]:

@@ -18,9 +18,11 @@ from models.database import TenantSession
 CHUNK: Final = 1000
 
 NOT_EXPORTED: Final = {
+    "approval_counts": "counts of what is exported",
     "audit_checkpoints": "signatures of the gateway's own",
     "audit_heads": "the gateway's own bookkeeping",
     "credential_versions": "the gateway's own bookkeeping",
+    "governance_heads": "the gateway's own bookkeeping",
     "idempotency_keys": "the gateway's own bookkeeping, of a day",
     "one_time_tokens": "nothing but hashes of secrets",
     "outgoing_mails": "links that sign people in",
@@ -37,6 +39,7 @@ NOT_EXPORTED: Final = {
 
 KEPT: Final = {
     "audit_checkpoints": "they stand for months of the audit log that are gone",
+    "audit_events": "evidence for three years: ids, enum values and names of rules",
     "audit_heads": "where the audit log ends, so that a cut tail shows",
     "audit_logs": "evidence for three years; what is personal in it is sealed, and its keys are destroyed",
     "credential_versions": "one number, which gateways compare",

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.anchors import anchor_target
+from gateway.approval_wait import approval_wait_endpoint
 from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
 from gateway.metrics import observed
@@ -27,6 +28,7 @@ from gateway.transports.options import TransportOptions
 from gateway.trusted_documents import TrustedDocuments, TrustedMode, read_folder
 from gateway.watchman import Watchman
 from gateway.worker import Worker
+from resolvers.approval_waiting import Waiting
 from schema.build import build, core
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -105,6 +107,7 @@ def create_app(settings: Settings) -> GatewayApp:
             app.state.rate_limits = limits
             app.state.services = services
             app.state.draining = False
+            app.state.waiting = Waiting()
             stack.enter_context(observed(services, endpoint.connections))
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
             watchman.start()
@@ -130,12 +133,17 @@ def create_app(settings: Settings) -> GatewayApp:
         state = request.app.state
         return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
 
+    async def wait(request: Request) -> Response:
+        state = request.app.state
+        return await approval_wait_endpoint(state.services, state.waiting, state.rate_limits, options)(request)
+
     return GatewayApp(
         endpoint,
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
             Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
+            Route("/v1/approvals/{id}/wait", wait, methods=["GET"]),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
@@ -146,4 +154,5 @@ def create_app(settings: Settings) -> GatewayApp:
 async def drain(app: GatewayApp) -> None:
     """Stop being ready and end the streams over ten seconds; clients resume elsewhere."""
     app.state.draining = True
+    app.state.waiting.drain()
     await app.endpoint.drain(spread=DRAIN_SECONDS)

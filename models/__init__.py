@@ -11,11 +11,22 @@ from models.agents import (
     Decision,
     ReferenceKind,
 )
+from models.approvals import (
+    ApprovalCount,
+    ApprovalDecision,
+    ApprovalKind,
+    ApprovalRequest,
+    ApprovalStatus,
+    Priority,
+    SlaState,
+)
 from models.audit import (
     AccessType,
     AuditCheckpoint,
+    AuditEvent,
     AuditHead,
     AuditLog,
+    AuditSeverity,
     DataAccessLog,
     DataCategory,
     LegalBasis,
@@ -49,6 +60,16 @@ from models.credentials import (
     Session,
     SignInFailure,
 )
+from models.governance import (
+    GovernanceHead,
+    GovernanceVersion,
+    HitlMode,
+    PolicyRule,
+    PolicyTier,
+    ProhibitedTopic,
+    RiskLevel,
+    TopicScope,
+)
 from models.identity_providers import IdentityProvider, SpentIdToken
 from models.registry import (
     AgentAssignment,
@@ -74,6 +95,7 @@ from models.tenants import (
     TenantStatus,
     tenant_limits,
 )
+from models.usage import QueryEvent
 from models.users import User, UserConsent, UserStatus
 
 __all__ = [
@@ -94,10 +116,17 @@ __all__ = [
     "AgentTemplate",
     "AgentType",
     "ApiKey",
+    "ApprovalCount",
+    "ApprovalDecision",
+    "ApprovalKind",
+    "ApprovalRequest",
+    "ApprovalStatus",
     "AssignmentStatus",
     "AuditCheckpoint",
+    "AuditEvent",
     "AuditHead",
     "AuditLog",
+    "AuditSeverity",
     "Base",
     "CanvasLayout",
     "CanvasViewport",
@@ -112,6 +141,9 @@ __all__ = [
     "Event",
     "EventTopic",
     "EventView",
+    "GovernanceHead",
+    "GovernanceVersion",
+    "HitlMode",
     "IdempotencyKey",
     "IdentityProvider",
     "ImportedRow",
@@ -130,11 +162,17 @@ __all__ = [
     "OneTimeToken",
     "OutgoingMail",
     "PersonKey",
+    "PolicyRule",
+    "PolicyTier",
+    "Priority",
+    "ProhibitedTopic",
+    "QueryEvent",
     "ReferenceKind",
     "ReadMarker",
     "RefreshToken",
     "RetentionRule",
     "RetentionSubject",
+    "RiskLevel",
     "Role",
     "RunStatus",
     "RuntimeState",
@@ -145,6 +183,7 @@ __all__ = [
     "Session",
     "SharedRow",
     "SignInFailure",
+    "SlaState",
     "SpentIdToken",
     "StreamEpoch",
     "StreamFloor",
@@ -161,6 +200,7 @@ __all__ = [
     "ToolExecution",
     "ToolKind",
     "ToolStatus",
+    "TopicScope",
     "User",
     "UserConsent",
     "UserStatus",

@@ -11,8 +11,12 @@ import orjson
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.activity import EventTopic
 from models.base import Base, TextEnum, one_of, tenant_key
+from models.errors import Refusal, RefusalCode
+from models.governance import HitlMode
 from models.ids import encode, uuid7
+from models.scopes import Scope
 
 BY_MONTH = {"postgresql_partition_by": "RANGE (id)"}
 
@@ -35,6 +39,15 @@ class AccessType(StrEnum):
     ERASURE = "erasure"
     USE = "use"
     PLATFORM_ACCESS = "platform_access"
+
+
+class AuditSeverity(StrEnum):
+    """How grave an event of governance or security is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
 
 
 class LegalBasis(StrEnum):
@@ -178,6 +191,77 @@ class DataAccessLog(LogRow):
     def subject_typeid(self) -> str:
         """The id of whom or what the data is about."""
         return encode(self.subject_type, self.subject_id)
+
+
+class AuditEvent(LogRow):
+    """One event of governance or security that somebody may have to look at.
+
+    It is never changed but for its review, once; subject and actor are ids, and nothing leads to them.
+    """
+
+    __tablename__ = "audit_events"
+    __typeid__ = "audit_event"
+    __topic__ = EventTopic.GOVERNANCE
+    __read_scope__ = Scope.AUDIT_EVENTS_READ
+    __untold__: ClassVar[frozenset[str]] = frozenset({"review_note"})
+    __table_args__ = (
+        one_of("severity", AuditSeverity),
+        one_of("hitl_mode", HitlMode),
+        CheckConstraint("(reviewed_at IS NULL) = (reviewed_by_type IS NULL)", name="reviewed"),
+        Index("ix_audit_events_event_type", "tenant_id", "event_type", "id"),
+        Index("ix_audit_events_severity", "tenant_id", "severity", "id"),
+        Index("ix_audit_events_user", "tenant_id", "user_id", "id"),
+        Index("ix_audit_events_agent", "tenant_id", "agent_id", "id"),
+        Index(
+            "ix_audit_events_to_review",
+            "tenant_id",
+            "id",
+            postgresql_where=text("requires_review AND reviewed_at IS NULL"),
+        ),
+        BY_MONTH,
+    )
+
+    event_type: Mapped[str]
+    severity: Mapped[AuditSeverity] = mapped_column(TextEnum(AuditSeverity), default=AuditSeverity.INFO)
+    user_id: Mapped[UUID | None]
+    user_department: Mapped[str | None]
+    agent_id: Mapped[UUID | None]
+    agent_name: Mapped[str | None]
+    conversation_id: Mapped[UUID | None]
+    action: Mapped[str]
+    intent_domain: Mapped[str | None]
+    risk_signals: Mapped[list[str]] = mapped_column(default=list)
+    hitl_mode: Mapped[HitlMode | None] = mapped_column(TextEnum(HitlMode))
+    provider: Mapped[str | None]
+    model: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    pii_detected: Mapped[list[str]] = mapped_column(default=list)
+    guardrails_triggered: Mapped[list[str]] = mapped_column(default=list)
+    requires_review: Mapped[bool] = mapped_column(default=False)
+    source_ref: Mapped[str | None]
+    reviewed_by_type: Mapped[str | None]
+    reviewed_by: Mapped[UUID | None]
+    reviewed_at: Mapped[datetime | None]
+    review_note: Mapped[str | None]
+
+    def facets(self) -> dict[str, Any]:
+        """What filters and visibility may look at in an event's envelope."""
+        return {
+            "id": str(self.id),
+            "event_type": self.event_type,
+            "severity": self.severity.value,
+            "is_reviewed": self.reviewed_at is not None,
+        }
+
+    def review(self, by: tuple[str, UUID] | None, note: str | None, now: datetime) -> None:
+        """Somebody has looked at it. Raises ILLEGAL_TRANSITION where nobody has to, ALREADY_DECIDED where one did."""
+        if self.reviewed_at is not None:
+            raise Refusal(RefusalCode.ALREADY_DECIDED, "It was reviewed before.", field=("input", "id"), current=self)
+        if not self.requires_review:
+            raise Refusal(RefusalCode.ILLEGAL_TRANSITION, "It asks for no review.", field=("input", "id"), current=self)
+        # None is the gateway itself.
+        self.reviewed_by_type, self.reviewed_by = by or ("gateway", None)
+        self.reviewed_at, self.review_note = now, note
 
 
 AUDIT_DAYS = 3 * 365 + 1

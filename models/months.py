@@ -5,6 +5,7 @@ Making and dropping tables is the owner's; the worker, which is not, calls two f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -14,7 +15,10 @@ from models.roles import OWNER, PLATFORM
 MONTHS_AHEAD: Final = 12
 """Months whose tables stand ready: a worker may be away for a year before a log has nowhere to go."""
 
-BY_MONTH: Final = ("audit_logs", "data_access_logs")
+FIRST_LOGS: Final = ("audit_logs", "data_access_logs")
+"""Those that the functions were first made for."""
+
+BY_MONTH: Final = (*FIRST_LOGS, "audit_events")
 
 
 def first_id(moment: datetime) -> UUID:
@@ -31,8 +35,8 @@ $$
 """
 
 # Made aside and attached: CREATE TABLE … PARTITION OF would lock out the log's readers and writers.
-_MAKE: Final = f"""
-CREATE FUNCTION make_log_months(ahead integer) RETURNS integer
+_MAKE: Final = """
+CREATE OR REPLACE FUNCTION make_log_months(ahead integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   log text;
@@ -42,13 +46,13 @@ DECLARE
 BEGIN
   FOR step IN -1 .. least(greatest(ahead, 0), 36) LOOP
     month := date_trunc('month', now() AT TIME ZONE 'UTC') + step * interval '1 month';
-    FOREACH log IN ARRAY ARRAY[{", ".join(f"'{one}'" for one in BY_MONTH)}] LOOP
+    FOREACH log IN ARRAY ARRAY[<logs>] LOOP
       part := log || to_char(month, '_YYYY_MM');
       CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL;
       EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, log);
       EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', part);
       EXECUTE format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', part);
-      EXECUTE format('CREATE POLICY owner ON public.%I TO {OWNER} USING (true) WITH CHECK (true)', part);
+      EXECUTE format('CREATE POLICY owner ON public.%I TO <owner> USING (true) WITH CHECK (true)', part);
       EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
         log, part, month_edge(month), month_edge(month + interval '1 month'));
       made := made + 1;
@@ -60,13 +64,13 @@ END $$
 
 # The age and the checkpoints are asked here again: a caller that is wrong, or not ours, must not cut a chain.
 _DROP: Final = """
-CREATE FUNCTION drop_log_month(log text, month timestamp) RETURNS boolean
+CREATE OR REPLACE FUNCTION drop_log_month(log text, month timestamp) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   part text := log || to_char(month, '_YYYY_MM');
   standing boolean;
 BEGIN
-  IF log NOT IN ('audit_logs', 'data_access_logs') OR month <> date_trunc('month', month) THEN
+  IF log <> ALL (ARRAY[<logs>]) OR month <> date_trunc('month', month) THEN
     RAISE EXCEPTION 'there is no such month of a log' USING ERRCODE = '22023';
   END IF;
   IF month + interval '37 months' > now() AT TIME ZONE 'UTC' THEN
@@ -97,10 +101,42 @@ BEGIN
 END $$
 """
 
+_REVIEW: Final = """
+CREATE FUNCTION refuse_all_but_review() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+  review text[] := ARRAY['reviewed_by_type', 'reviewed_by', 'reviewed_at', 'review_note'];
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.requires_review AND OLD.reviewed_at IS NULL AND NEW.reviewed_at IS NOT NULL
+    AND to_jsonb(NEW) - review = to_jsonb(OLD) - review THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'this log is only added to' USING ERRCODE = '42501';
+END $$
+"""
+
+
+def _for_logs(logs: Sequence[str]) -> list[str]:
+    named = ", ".join(f"'{one}'" for one in logs)
+    return [one.replace("<logs>", named).replace("<owner>", OWNER) for one in (_MAKE, _DROP)]
+
+
+def divide_reviewed_by_month(log: str, logs: Sequence[str]) -> list[str]:
+    """Statements that divide ``log``, too, whose rows change once, by their review; ``logs`` are all there are now."""
+    return [
+        *_for_logs(logs),
+        _REVIEW,
+        "REVOKE ALL ON FUNCTION refuse_all_but_review() FROM PUBLIC",
+        f"CREATE TRIGGER only_reviewed BEFORE UPDATE OR DELETE ON {log} "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_all_but_review()",
+        f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {log} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        f"SELECT make_log_months({MONTHS_AHEAD})",
+    ]
+
 
 def divide_by_month() -> list[str]:
     """Statements that make the functions, the first months, and the triggers that refuse any change of a row."""
-    statements = [_EDGE, _MAKE, _DROP, _REFUSE]
+    statements = [_EDGE, *_for_logs(FIRST_LOGS), _REFUSE]
     for name in ("make_log_months(integer)", "drop_log_month(text, timestamp)"):
         statements += [
             f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",
@@ -110,7 +146,7 @@ def divide_by_month() -> list[str]:
         "REVOKE ALL ON FUNCTION month_edge(timestamp) FROM PUBLIC",
         "REVOKE ALL ON FUNCTION refuse_change() FROM PUBLIC",
     ]
-    for log in BY_MONTH:
+    for log in FIRST_LOGS:
         statements += [
             f"CREATE TRIGGER only_added_to BEFORE UPDATE OR DELETE ON {log} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_change()",

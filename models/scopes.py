@@ -43,6 +43,17 @@ class Scope(StrEnum):
     ACTIVITY_WRITE = "activity:write"
     ALERTS_INGEST = "alerts:ingest"
     AUDIT_READ = "audit:read"
+    AUDIT_EVENTS_READ = "audit_events:read"
+    AUDIT_EVENTS_REVIEW = "audit_events:review"
+    APPROVALS_READ = "approvals:read"
+    APPROVAL_TEXTS_READ = "approval_texts:read"
+    APPROVALS_REQUEST = "approvals:request"
+    APPROVALS_DECIDE = "approvals:decide"
+    POLICIES_READ = "policies:read"
+    POLICIES_WRITE = "policies:write"
+    POLICIES_EVALUATE = "policies:evaluate"
+    GOVERNANCE_HISTORY_READ = "governance_history:read"
+    QUERY_EVENTS_READ = "query_events:read"
     PRIVACY_WRITE = "privacy:write"
     RETENTION_WRITE = "retention:write"
 
@@ -66,10 +77,12 @@ _VIEWER: Final = frozenset(
         Scope.CATALOG_READ,
         Scope.WORKSPACES_READ,
         Scope.ACTIVITY_READ,
+        Scope.APPROVALS_READ,
+        Scope.POLICIES_READ,
     }
 )
 # One's own conversations need no scope to be read; this one begins them and speaks in them.
-_MEMBER: Final = _VIEWER | {Scope.MESSAGES_WRITE}
+_MEMBER: Final = _VIEWER | {Scope.MESSAGES_WRITE, Scope.APPROVALS_REQUEST}
 _OPERATOR: Final = _MEMBER | {
     Scope.AGENTS_WRITE,
     Scope.AGENTS_DECIDE,
@@ -82,6 +95,12 @@ _OPERATOR: Final = _MEMBER | {
     Scope.CONTACTS_READ,
     Scope.CONTACTS_WRITE,
     Scope.RUNS_READ,
+    Scope.APPROVAL_TEXTS_READ,
+    Scope.APPROVALS_DECIDE,
+    Scope.POLICIES_EVALUATE,
+    Scope.AUDIT_EVENTS_READ,
+    Scope.AUDIT_EVENTS_REVIEW,
+    Scope.QUERY_EVENTS_READ,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
@@ -89,7 +108,14 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.OPERATOR: _OPERATOR,
-    Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ},
+    Role.AUDITOR: _VIEWER
+    | {
+        Scope.AUDIT_READ,
+        Scope.APPROVAL_TEXTS_READ,
+        Scope.AUDIT_EVENTS_READ,
+        Scope.GOVERNANCE_HISTORY_READ,
+        Scope.QUERY_EVENTS_READ,
+    },
     Role.ADMIN: _ADMIN,
     # A key carries its own scopes, so the role itself gives none beyond being known.
     Role.API_CLIENT: frozenset({Scope.SIGNED_IN}),
@@ -112,6 +138,10 @@ INGEST_SCOPES: Final = frozenset(
         Scope.CONTACTS_WRITE,
         Scope.RUNS_READ,
         Scope.RUNS_WRITE,
+        Scope.APPROVALS_READ,
+        Scope.APPROVALS_REQUEST,
+        Scope.POLICIES_READ,
+        Scope.POLICIES_EVALUATE,
     }
 )
 """What a fleet's own key needs to feed the gateway."""
@@ -124,6 +154,8 @@ WORKSPACE_TOKEN_SCOPES: Final = frozenset(
         Scope.MESSAGES_WRITE,
         Scope.MESSAGES_WRITE_AS_AGENT,
         Scope.RUNS_WRITE,
+        Scope.APPROVALS_REQUEST,
+        Scope.POLICIES_READ,
     }
 )
 """What a workspace's machine token may do, and only for that workspace and the agents in it."""

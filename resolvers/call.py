@@ -21,7 +21,9 @@ from resolvers.issuer_keys import IssuerKeys
 from resolvers.keyring import Keyring
 from resolvers.post import Post
 from resolvers.principal import Principal, require
+from resolvers.rule_sets import RuleSets
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
+from subscriptions.approvals import ApprovalWatch
 from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
@@ -48,6 +50,10 @@ class Services:
     post: Post | None = None
     """What sends mails; None where there is nothing to send them with."""
     clock: Callable[[], datetime] = utcnow
+    rule_sets: RuleSets = field(default_factory=RuleSets)
+    """Each tenant's policies, made ready."""
+    approval_watch: ApprovalWatch = field(default_factory=ApprovalWatch)
+    """Who waits for a decision in this process."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -138,8 +138,9 @@ def subject_of_conversation(conversation: Conversation) -> Subject | None:
 
 @dataclass(frozen=True, slots=True)
 class _Noted:
-    """The batch that notes whose messages are read: one row a subject, one statement an operation. Commits."""
+    """The batch that notes whose data is read: one row a subject, one statement an operation. Commits."""
 
+    category: DataCategory
     actor: Actor
     origin: Origin
     keys: AuditKeys | None = field(hash=False, compare=False)
@@ -147,7 +148,7 @@ class _Noted:
 
     async def __call__(self, session: TenantSession, subjects: Sequence[Subject]) -> list[None]:
         accesses = [
-            Access(subject=one, category=DataCategory.MESSAGES, kind=AccessType.READ, purpose="reading of messages")
+            Access(subject=one, category=self.category, kind=AccessType.READ, purpose=f"reading of {self.category}")
             for one in subjects
         ]
         await write_accesses(session, self.keys, accesses, self.actor, self.origin, self.now)
@@ -155,14 +156,14 @@ class _Noted:
         return [None] * len(subjects)
 
 
-async def note_reading(call: Call, subject: Subject | None) -> None:
-    """Write down, once an operation, that the caller reads messages of ``subject``; nothing is shown before."""
+async def note_reading(call: Call, subject: Subject | None, category: DataCategory = DataCategory.MESSAGES) -> None:
+    """Write down, once an operation, that the caller reads what is of ``subject``; nothing is shown before."""
     if subject is None:
         return
-    mark = f"messages of {subject[0]} {subject[1]}"
+    mark = f"{category} of {subject[0]} {subject[1]}"
     if mark in call.done_once:
         return
     services, tenant = call.services, call.tenant_id
-    noted = _Noted(call.who.actor, call.origin(tenant), services.database.audit, services.clock())
+    noted = _Noted(category, call.who.actor, call.origin(tenant), services.database.audit, services.clock())
     await call.loaders.of(noted).load(subject)
     call.done_once.add(mark)

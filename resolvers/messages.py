@@ -115,6 +115,30 @@ async def begin_message(call: Call, conversation_id: UUID, message_id: UUID) -> 
     return message
 
 
+async def append_reply(
+    work: UnitOfWork, conversation_id: UUID, content: str, metadata: dict[str, Any], *field: str
+) -> Message:
+    """The next message of a conversation, said by its agent. Does not commit.
+
+    Raises NOT_FOUND, ILLEGAL_TRANSITION unless the conversation goes on, LIMIT_EXCEEDED. Whoever calls decides whose
+    conversation may be spoken in.
+    """
+    conversation = await work.locked(Conversation, conversation_id, *field)
+    conversation.require_active(*field[1:], show=False)
+    said = Said(
+        role=MessageRole.ASSISTANT,
+        content=content,
+        content_type=MessageContentType.TEXT,
+        sanitized_content=None,
+        tokens=None,
+        model_used=None,
+        tool_calls=None,
+        metadata=metadata,
+        parent_id=None,
+    )
+    return await _said(work, conversation, said, None)
+
+
 async def mark_read(call: Call, *, conversation_id: UUID, seq: int | None = None) -> Conversation:
     """Note how far the caller has read; all of it when ``seq`` is None. A marker never moves back. Commits.
 

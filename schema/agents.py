@@ -18,6 +18,7 @@ from models.ids import parse
 from resolvers import agents as use_cases
 from resolvers.agent_documents import export_agent, import_agent
 from resolvers.call import Call
+from schema.approval_filters import approvals_of
 from schema.assignments import AgentAssignment, assignments_by
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, found, own_without
@@ -28,6 +29,7 @@ from schema.llm_providers import LlmProvider
 from schema.users import User
 
 if TYPE_CHECKING:
+    from schema.approvals import Approval
     from schema.conversations import Conversation
     from schema.registry import Workspace
 
@@ -118,6 +120,9 @@ class Agent(Node):
         scope=Scope.SIGNED_IN,
         narrow=own_without(Scope.CONVERSATIONS_READ),
         of="agent_id",
+    )
+    approvals: Connection[Annotated[Approval, strawberry.lazy("schema.approvals")]] | None = approvals_of(
+        "agent_id", "Its requests for approval; without approvals:read one's own."
     )
     version: int = column("Rises with every change; say it back as expectedVersion.")
     created_at: datetime = column("When it was created.")

@@ -17,8 +17,12 @@ from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.approval_commands import ApprovalMutations
+from schema.approval_streams import ApprovalSubscriptions
+from schema.approvals import ApprovalQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
+from schema.audit_events import AuditEventMutations, AuditEventQueries
 from schema.bundles import BundleMutations, BundleQueries
 from schema.canvas import CanvasMutations, CanvasQueries
 from schema.catalog import CatalogMutations, CatalogQueries
@@ -28,12 +32,15 @@ from schema.conversations import ConversationMutations, ConversationQueries
 from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, Relation, target_of
 from schema.discovery import DiscoveryQueries
+from schema.governance import GovernanceMutations, GovernanceQueries
+from schema.governance_versions import GovernanceVersionMutations, GovernanceVersionQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.message_streams import MessageSubscriptions
 from schema.messages import MessageMutations, MessageQueries
 from schema.placements import PlacementMutations
 from schema.privacy import PrivacyMutations
+from schema.prohibited_topics import ProhibitedTopicMutations, ProhibitedTopicQueries
 from schema.recovery import RecoveryMutations
 from schema.registry import RegistryMutations, RegistryQueries
 from schema.runs import RunMutations, RunQueries
@@ -41,6 +48,7 @@ from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
+from schema.usage import UsageQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
 
@@ -51,7 +59,9 @@ class Query(
     ActivityLogQueries,
     AgentQueries,
     AgentTemplateQueries,
+    ApprovalQueries,
     AuditQueries,
+    AuditEventQueries,
     CatalogQueries,
     AssignmentQueries,
     BundleQueries,
@@ -60,14 +70,18 @@ class Query(
     ConversationQueries,
     CredentialQueries,
     DiscoveryQueries,
+    GovernanceQueries,
+    GovernanceVersionQueries,
     IdentityProviderQueries,
     LlmProviderQueries,
     MessageQueries,
+    ProhibitedTopicQueries,
     RegistryQueries,
     RunQueries,
     SessionQueries,
     StructureEventQueries,
     TenantQueries,
+    UsageQueries,
     UserQueries,
     SecretQueries,
 ):
@@ -81,7 +95,9 @@ class Query(
 class Mutation(
     AgentMutations,
     AgentTemplateMutations,
+    ApprovalMutations,
     AuditMutations,
+    AuditEventMutations,
     CatalogMutations,
     ActivityLogMutations,
     BundleMutations,
@@ -89,12 +105,15 @@ class Mutation(
     ConsentMutations,
     ConversationMutations,
     CredentialMutations,
+    GovernanceMutations,
+    GovernanceVersionMutations,
     IdentityProviderMutations,
     LlmProviderMutations,
     MessageMutations,
     RecoveryMutations,
     PlacementMutations,
     PrivacyMutations,
+    ProhibitedTopicMutations,
     RegistryMutations,
     RunMutations,
     SessionMutations,
@@ -106,7 +125,7 @@ class Mutation(
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(ActivitySubscriptions, MessageSubscriptions, RegistrySubscriptions):
+class Subscription(ActivitySubscriptions, ApprovalSubscriptions, MessageSubscriptions, RegistrySubscriptions):
     """Root of subscriptions."""
 
 

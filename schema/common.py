@@ -160,10 +160,13 @@ def connection(
     filter: Any = None,
     order: Any = None,
     narrow: Callable[[Any, Call], dict[str, Any]] | None = None,
+    prepare: Callable[[dict[str, Any], Call], dict[str, Any]] | None = None,
     of: str | None = None,
     scope: Scope | None = None,
 ) -> Any:
     """A field that is a page of ``listing``; ``narrow`` derives more filters from the parent row.
+
+    ``prepare`` makes of what the filter says what the list takes, where that depends on who asks.
 
     With ``of`` it is the part of the list whose column holds the parent's id, read for all parents at once; ``narrow``
     then looks at the call alone.
@@ -173,7 +176,8 @@ def connection(
         window = Window(*(arguments.get(name) for name in ("first", "after", "last", "before")))
         said = arguments.get("filter")
         chosen = arguments.get("order_by")
-        wanted = _both(given(said) if said else {}, narrow(source, call) if narrow else {})
+        asked = given(said) if said else {}
+        wanted = _both(prepare(asked, call) if prepare else asked, narrow(source, call) if narrow else {})
         order = (chosen.field.value, chosen.direction) if chosen else None
         if of is None:
             return await read_page(call.services.database, call.tenant_id, listing, window, wanted, order)
@@ -185,7 +189,8 @@ def connection(
     if order is not None:
         arguments.append(Argument("order_by", order | None, "How the list is sorted; newest first when absent."))
     own = narrow.scope if isinstance(narrow, OwnWithout) else None
-    return computed(resolve, description, arguments, scope=scope, cost=2, shared=True, own_without=own)
+    shared = prepare is None
+    return computed(resolve, description, arguments, scope=scope, cost=2, shared=shared, own_without=own)
 
 
 async def _nested(call: Call, asked: Nested, parent_id: UUID) -> NestedPage:

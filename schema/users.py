@@ -16,6 +16,7 @@ from dataloaders.users import users
 from models import Role, Scope, UserStatus
 from resolvers import users as use_cases
 from resolvers.call import Call
+from schema.approval_filters import approvals_of
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, own_without
 from schema.conversation_filters import ConversationFilter, ConversationOrder
@@ -23,6 +24,7 @@ from schema.declare import column, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
 
 if TYPE_CHECKING:
+    from schema.approvals import Approval
     from schema.conversations import Conversation
     from schema.tenants import Tenant
 
@@ -104,6 +106,9 @@ class User(Node):
         scope=Scope.SIGNED_IN,
         narrow=own_without(Scope.CONVERSATIONS_READ),
         of="user_id",
+    )
+    approvals: Connection[Annotated[Approval, strawberry.lazy("schema.approvals")]] | None = approvals_of(
+        "user_id", "Their requests for approval; without approvals:read one's own."
     )
     locked_until: datetime | None = _private("Until when sign-in is refused.")
     last_login_at: datetime | None = _private("When they last signed in.")

@@ -40,6 +40,8 @@ from models.ids import uuid7
 from models.migrate import ensure_roles, migrate
 from models.roles import OWNER
 from resolvers.secrets import Owner
+from tests.dataloaders import governed_crowd
+from tests.dataloaders.crowd_of_approvals import FILL_APPROVALS, samples_of_approvals
 
 TENANTS: Final = 4
 ROWS: Final = 8_000
@@ -239,6 +241,7 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one ELSE md5(one::text
   'Word' || n || ' said', 'text', '{}', 'final', CASE WHEN n % 103 < 5 THEN one END, now() - n * interval '1 second'
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
+    "approval_requests": FILL_APPROVALS,
     "agent_runs": """
 WITH root AS (
   INSERT INTO agent_runs (tenant_id, id, agent_name, state, status, input_tokens, output_tokens, total_cost, started_at)
@@ -261,7 +264,7 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'skill' ELSE 'mcp' END,
   now() - n * interval '1 second'
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
-}
+} | governed_crowd.FILL
 """How each listed table is filled, parents first; a new list brings its own."""
 
 
@@ -310,8 +313,10 @@ async def _fill(owner: AsyncEngine, tenants: list[UUID]) -> None:
 def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
     """For each filter of each list a value that matches few rows."""
     return (
-        _samples_of_talks(crowd)
+        samples_of_approvals(crowd.mine)
+        | _samples_of_talks(crowd)
         | _samples_of_places(crowd)
+        | governed_crowd.samples(crowd.mine)
         | {
             ("agents", "domain"): "domain 7",
             ("agents", "search"): "agent domain 15",

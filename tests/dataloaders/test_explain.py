@@ -28,6 +28,8 @@ RESIDUAL: Final = {
     ("tool_executions", "kind"): "two words",
     ("tool_executions", "status"): "three words, and most uses share one",
     ("audit_logs", "resource_type"): "most of a tenant's changes are of few kinds; action is finer and has an index",
+    ("audit_events", "awaits_review"): "it asks two columns, and has an index of what they say",
+    ("query_events", "hitl_mode"): "three words, and most requests share one",
     ("data_access_logs", "access_type"): "five words",
     ("data_access_logs", "data_category"): "five words",
     ("llm_providers", "is_enabled"): "two values, and a tenant has few providers",
@@ -45,21 +47,32 @@ RESIDUAL: Final = {
 LOOKED_AT: Final = {
     ("activity_logs", "source"): {"source_workspace_id"},
     ("api_keys", "is_active"): {"expires_at", "revoked_at"},
+    ("audit_events", "awaits_review"): {"requires_review", "reviewed_at"},
     ("sessions", "is_active"): {"last_seen_at", "revoked_at", "started_at"},
 }
 """The columns of a residual filter that is not named after its column."""
 
-BY_ID: Final = {
-    (log, filter): "id"
-    for log in ("audit_logs", "data_access_logs")
-    for filter in ("occurred_after", "occurred_before")
-} | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
+BY_ID: Final = (
+    {(log, filter): "id" for log in BY_MONTH for filter in ("occurred_after", "occurred_before")}
+    | {
+        (name, filter): "created_at"
+        for name in ("activity_logs", "approval_requests")
+        for filter in ("created_after", "created_before")
+    }
+    | {("query_events", filter): "occurred_at" for filter in ("occurred_after", "occurred_before")}
+    | {
+        ("approval_requests", "assignment"): "assigned_to",
+        ("approval_requests", "department"): "user_department",
+        ("approval_requests", "priority"): "urgency",
+    }
+)
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {
     "agents": {"deleted_at"},
     "agent_templates": {"tenant_id"},  # of the bound tenant or the platform: the policy says or
     "mcp_servers": {"tenant_id"},
+    "policy_rules": {"tenant_id"},
     "tools": {"tenant_id"},
     "conversations": {"status"},
     "users": {"deleted_at"},

@@ -31,6 +31,7 @@ DEFINERS: Final = {
     "drop_log_month": "dropping a table is the owner's; refuses a month younger than three years or not signed for",
     "make_log_months": "making a table is the owner's; makes the months that are missing and nothing else",
     "search_agents": "@@ is not leak-proof; adds the tenant itself and returns ids",
+    "search_approval_requests": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "search_contacts": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "search_conversations": "@@ is not leak-proof; adds the tenant itself and returns ids",
     "search_messages": "@@ is not leak-proof; adds the tenant itself and returns ids",
@@ -41,7 +42,9 @@ DEFINERS: Final = {
 
 SHARED: Final = {
     "agent_templates": "the built-in ones are for everybody",
+    "governance_heads": "the platform's says whether its rules have changed",
     "mcp_servers": "the platform's are for everybody",
+    "policy_rules": "the platform's hold for everybody",
     "tools": "the platform's are for everybody",
 }
 """Tables of which every tenant also sees the platform's rows; it writes none of them."""
@@ -51,6 +54,7 @@ OF_THE_WORKER: Final = {"drop_log_month", "make_log_months"}
 
 WITHOUT_PARENT: Final = {
     "audit_checkpoints": "what proves a chain outlives its tenant",
+    "audit_events": "no foreign key leaves it, so no other row's end can touch it",
     "audit_heads": "what proves a chain outlives its tenant",
     "audit_logs": "no foreign key leaves it, so no other row's end can touch it",
     "data_access_logs": "no foreign key leaves it, so no other row's end can touch it",
@@ -60,6 +64,7 @@ FULL: Final = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 APP_MAY_LESS: Final = {
     "audit_checkpoints": {"SELECT", "INSERT"},  # signed once
+    "audit_events": {"SELECT", "INSERT", "UPDATE"},  # a trigger lets nothing through but a review
     "audit_heads": {"SELECT", "INSERT", "UPDATE"},  # a chain only grows
     "audit_logs": {"SELECT", "INSERT"},  # history
     "data_access_logs": {"SELECT", "INSERT"},  # history
@@ -67,6 +72,7 @@ APP_MAY_LESS: Final = {
     "alembic_version": {"SELECT"},  # serve compares it with the code
     "credential_versions": {"SELECT", "INSERT", "UPDATE"},  # it is there for as long as its tenant
     "events": {"SELECT", "INSERT", "DELETE"},  # retention deletes, nobody rewrites
+    "governance_versions": {"SELECT", "INSERT", "DELETE"},  # history; it goes with its tenant
     "leases": set(),  # the platform role's
     "stream_epoch": {"SELECT"},  # new-epoch is the owner's
     "stream_floors": {"SELECT", "INSERT", "UPDATE"},  # a tenant's floor only rises
@@ -84,6 +90,7 @@ ACROSS_TENANTS: Final = {
     (INGEST, "workspaces", "SELECT"): f"{BEAT} heartbeat_ttl_seconds id lease_epoch status tenant_id",
     (INGEST, "workspaces", "UPDATE"): BEAT,
     (PLATFORM, "activity_logs", "SELECT"): "created_at tenant_id",
+    (PLATFORM, "approval_requests", "SELECT"): "id next_at tenant_id",
     (PLATFORM, "audit_heads", "SELECT"): "*",
     (PLATFORM, "retention_rules", "SELECT"): "*",
     (PLATFORM, "events", "SELECT"): "occurred_at seq tenant_id",
@@ -101,6 +108,7 @@ ACROSS_TENANTS: Final = {
     (PLATFORM, "tenants", "SELECT"): "*",
     (PLATFORM, "workspaces", "SELECT"): "heartbeat_due_at id status tenant_id",
     (SEARCH, "agents", "SELECT"): "id search tenant_id",
+    (SEARCH, "approval_requests", "SELECT"): "id search tenant_id",
     (SEARCH, "contacts", "SELECT"): "id search tenant_id",
     (SEARCH, "conversations", "SELECT"): "id search tenant_id",
     (SEARCH, "messages", "SELECT"): "id search tenant_id",
@@ -379,8 +387,8 @@ async def test_only_named_functions_run_with_their_owners_rights(owner: AsyncEng
 
 async def test_the_months_of_a_log_are_reached_through_the_log_alone(owner: AsyncEngine) -> None:
     months = await _rows(owner, _MONTHS)
-    assert {row.name[:-8] for row in months} == {"audit_logs", "data_access_logs"}
-    assert len(months) == 2 * 14
+    assert {row.name[:-8] for row in months} == {"audit_events", "audit_logs", "data_access_logs"}
+    assert len(months) == 3 * 14
     assert all(row.is_forced for row in months)
     names = {row.name for row in months}
     privileges = await _rows(owner, _PRIVILEGES.replace(_TABLES, _MONTHS))

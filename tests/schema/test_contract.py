@@ -31,22 +31,6 @@ from tests.report import record
 CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 
 TO_COME: Final = {
-    "approvals": """
-        Agent.approvals Query.approvals Query.approval Query.approvalQueueSummary
-        Mutation.requestApproval Mutation.claimApproval Mutation.releaseApproval Mutation.decideApproval
-        Mutation.decideApprovals Mutation.cancelApproval Subscription.approvalQueue Subscription.approvalDecided
-        Approval ApprovalAssignment ApprovalConnection ApprovalEdge ApprovalFilter ApprovalItem ApprovalKind
-        ApprovalOrder ApprovalOrderField ApprovalPayload ApprovalQueueSummary ApprovalStatus ApprovalStream
-        CancelApprovalInput ClaimApprovalInput DecideApprovalInput DecideApprovalsInput DecideApprovalsPayload
-        ReleaseApprovalInput RequestApprovalInput RequestApprovalPayload
-        HitlMode HitlModeCount Priority PriorityCount SlaState
-    """,
-    "governance": """
-        Query.evaluatePolicy Query.policyRules
-        Mutation.createPolicyRule Mutation.updatePolicyRule Mutation.deletePolicyRule
-        PolicyDecision PolicyRule PolicyRuleConnection PolicyRuleEdge PolicyRulePayload
-        CreatePolicyRuleInput UpdatePolicyRuleInput DeletePolicyRuleInput
-    """,
     "alerts": """
         Conversation.alert
         Query.alerts Query.alert Query.alertRules Query.alertStats

@@ -31,13 +31,17 @@ TYPES: Final[list[GraphQLNamedType]] = [one for name, one in SCHEMA.type_map.ite
 LISTS_WITHOUT: Final = {
     "Query.activity": {"orderBy", "totalCount"},  # a log has one order, and it is not counted
     "Conversation.messages": {"filter", "orderBy"},  # in the contract: by seq, and searchMessages filters
+    "Query.policyRules": {"filter", "orderBy"},  # in the contract: in the order of evaluation
     "Query.contacts": {"orderBy"},  # in the contract: newest first
 }
 """Lists that lack what every other list has."""
 
 FREE: Final = {
     "ActivityEvent.cursor": "the database's epoch is read once",
+    "AuditEvent.conversationId": "a column of the row itself",
     "Message.content": "a column of the row itself; what is noted about who looks is noted once an operation",
+    "QueryEvent.queryText": "a column of the row itself; what is noted about who looks is noted once an operation",
+    "QueryEvent.responseText": "a column of the row itself; what is noted about who looks is noted once an operation",
     "Session.isCurrent": "the principal's session is known already",
     "Query.viewer": "the principal is known already",
     "Viewer.roles": "the principal's",
@@ -51,9 +55,12 @@ NOT_NULL: Final = {
     "ActivityEdge.node": "the list itself demanded the same",
     "ActivityItem.event": "the stream itself demanded the same",
     "Conversation.messages": "in the contract; whoever sees a conversation sees what was said in it",
+    "PolicyDecision.matchedRules": "in the contract; whoever may have a request evaluated may read the rules",
     "RemoveWorkspacePayload.removed": "in the contract; whoever may remove may read",
     "Subscription.activityFeed": "a stream that is refused has no answer to empty",
     "Subscription.agentMessages": "a stream that is refused has no answer to empty",
+    "Subscription.approvalDecided": "a stream that is refused has no answer to empty",
+    "Subscription.approvalQueue": "a stream that is refused has no answer to empty",
     "Subscription.conversationMessages": "a stream that is refused has no answer to empty",
     "Subscription.heartbeats": "a stream that is refused has no answer to empty",
     "Subscription.messageChunks": "a stream that is refused has no answer to empty",
@@ -197,7 +204,7 @@ def test_a_mutation_takes_one_input_and_answers_with_a_payload_that_ends_in_user
     assert list(payload.fields)[-1] == "userErrors"
     assert str(payload.fields["userErrors"].type) == "[UserError!]!"
     rest = {one: str(part.type) for one, part in payload.fields.items() if one != "userErrors"}
-    assert {one for one, kind in rest.items() if kind.endswith("!")} <= {"removed"}
+    assert {one for one, kind in rest.items() if kind.endswith("!")} <= {"removed", "results"}
 
 
 def test_every_node_type_is_found_by_a_prefix_of_its_own() -> None:

@@ -17,16 +17,25 @@ from models import (
     AgentTemplate,
     AgentType,
     ApiKey,
+    ApprovalKind,
+    ApprovalRequest,
+    AuditEvent,
     Contact,
     Conversation,
     ConversationKind,
     DataCategory,
+    GovernanceVersion,
+    HitlMode,
     IdentityProvider,
     LlmProvider,
     LlmProviderType,
     McpServer,
     Message,
     MessageRole,
+    PolicyRule,
+    Priority,
+    ProhibitedTopic,
+    QueryEvent,
     Role,
     Scope,
     Session,
@@ -76,6 +85,38 @@ async def _talk(database: Database, tenant_id: UUID, user_id: UUID) -> list[Any]
     return [contact, talk, message, run, tool]
 
 
+def _governed(tenant_id: UUID, user_id: UUID) -> list[Any]:
+    """One of everything that policies leave behind."""
+    mine: dict[str, Any] = {"tenant_id": tenant_id}
+    return [
+        PolicyRule(**mine, id=uuid7(), name="rule", conditions={"keywords": ["zoning"]}, hitl_mode=HitlMode.DRAFT),
+        ProhibitedTopic(**mine, id=uuid7(), topic="union negotiations"),
+        GovernanceVersion(**mine, id=uuid7(), version_no=1, rules_snapshot={"rules": [], "topics": []}),
+        QueryEvent(**mine, id=uuid7(), user_id=user_id, query_text="hello"),
+        AuditEvent(**mine, id=uuid7(), occurred_at=utcnow(), event_type="a_test", action="test.run", user_id=user_id),
+    ]
+
+
+def _waiting(tenant_id: UUID, user_id: UUID, agent_id: UUID) -> ApprovalRequest:
+    """A request that waits for a person."""
+    made = ApprovalRequest(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        kind=ApprovalKind.RESPONSE,
+        hitl_mode=HitlMode.DRAFT,
+        priority=Priority.NORMAL,
+        user_id=user_id,
+        requester=f"user:{user_id}",
+        agent_id=agent_id,
+        original_query="query",
+        required_approvals=1,
+        approvals_given=0,
+        escalations=0,
+    )
+    made.begin(utcnow(), None)
+    return made
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -87,6 +128,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         AgentAssignment(id=uuid7(), agent_id=agent.id, **here),
         StructureEvent(id=uuid7(), seq=10**9, event_type="AGENT_ASSIGNED", agent_id=agent.id, **here),
         ActivityLog(id=uuid7(), activity_type=ActivityType.AGENT_LOG, **here),
+        _waiting(tenant_id, ada.id, agent.id),
     ]
     rows: list[Any] = [
         place,
@@ -102,6 +144,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         ),
         McpServer(tenant_id=tenant_id, id=uuid7(), name="server"),
         Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
+        *_governed(tenant_id, ada.id),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

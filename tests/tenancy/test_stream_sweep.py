@@ -100,6 +100,7 @@ async def stir(gateway: Gateway, tenant: Neighbour) -> int:
     """An event about each thing that the tenant has, by everybody that can act; where its log stands then."""
     place = str(parse(tenant.ids["workspace"], "workspace"))
     facets = {"workspace": {"id": place, "status": "online", "parent_id": place}}
+    facets["approval"] = {f"{one}_id": str(parse(tenant.ids[one], one)) for one in ("user", "agent")}
     facets["message"] = {f"{one}_id": str(parse(tenant.ids[one], one)) for one in ("conversation", "agent")}
     for actor in ("user", "key", "workspace"):
         events = [
@@ -189,7 +190,26 @@ async def talking(
     found.compare(slot, said, theirs)
 
 
-WATCH: Final = {BEATS: beating, "messageChunks": talking, "typing": talking}
+async def deciding(
+    gateway: Gateway, slot: Slot, role: Role, mine: Neighbour, theirs: Neighbour, dice: random.Random, found: Found
+) -> None:
+    """Wait for decisions: of what is not there nothing comes, of one's own what was decided."""
+    ids = asked(theirs, dice)
+    own = mine.ids[slot.prefix]
+    async with opened(gateway, slot, role, mine, ids | {"own": own}) as streams:
+        seen = asyncio.create_task(next_of(streams.pop("own")), name="own")
+        said = {what: orjson.dumps([one async for one in items]) for what, items in streams.items()}
+        await gateway.answer(
+            mine.who(),
+            "mutation($input: CancelApprovalInput!) { cancelApproval(input: $input) { approval { id } } }",
+            input={"id": own},
+        )
+        if (await seen).get("data"):
+            found.own.append(slot.name)
+    found.compare(slot, said, theirs)
+
+
+WATCH: Final = {BEATS: beating, "messageChunks": talking, "typing": talking, "approvalDecided": deciding}
 """How what is not durable is watched."""
 
 

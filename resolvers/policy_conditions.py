@@ -18,7 +18,7 @@ KEYWORD_LIMIT: Final = 200
 DOMAIN_LIMIT: Final = 100
 
 # V2 wrote the names with underscores; both are read, one is kept.
-_KNOWN_AS: Final = {"risk_signals": "riskSignals", "min_confidence": "minConfidence"}
+_KNOWN_AS: Final[Mapping[str, str]] = {"risk_signals": "riskSignals", "min_confidence": "minConfidence"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def conditions(value: Any, *field: str) -> dict[str, Any]:
         raise invalid("This is a JSON object.", "input", *path)
     said: dict[str, Any] = {}
     for name, one in value.items():
-        known = _KNOWN_AS.get(name, name)
+        known: str = _KNOWN_AS.get(name, name)
         if known not in _READERS:
             raise invalid(f"Conditions are {', '.join(_READERS)}; this is none.", "input", *path, _shown(name))
         if known in said:

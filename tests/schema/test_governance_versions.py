@@ -254,7 +254,13 @@ async def test_a_retry_under_a_key_rolls_back_once(gateway: Gateway, admin: Prin
 async def test_a_rollback_costs_as_many_statements_for_any_number_of_rules(
     gateway: Gateway, tenants: Tenants, admin: Principal, count: int
 ) -> None:
-    entry = {"id": "", "description": "", "tier": "standard", "conditions": {"domain": "HR"}, "hitlMode": "DRAFT"}
+    entry: dict[str, Any] = {
+        "id": "",
+        "description": "",
+        "tier": "standard",
+        "conditions": {"domain": "HR"},
+        "hitlMode": "DRAFT",
+    }
     entry |= {"localOnly": False, "escalationReason": None, "priority": 1, "enabled": True}
     rules = [{**entry, "id": f"policy_{parse_free(number)}", "name": f"{number}"} for number in range(count)]
     await _rewrite(gateway, tenants.mine, 100, {"rules": rules, "topics": []})

@@ -11,6 +11,8 @@ from models.agents import (
     Decision,
     ReferenceKind,
 )
+from models.alert_counts import AlertCount, AlertInstanceRollup, AlertRollup
+from models.alerts import Alert, AlertAction, AlertRule, AlertSeverity, AlertStatus, AnalysisStatus
 from models.audit import (
     AccessType,
     AuditCheckpoint,
@@ -169,4 +171,13 @@ __all__ = [
     "WorkspaceStatus",
     "tenant_limits",
     "utcnow",
+    "AlertCount",
+    "AlertInstanceRollup",
+    "AlertRollup",
+    "Alert",
+    "AlertAction",
+    "AlertRule",
+    "AlertSeverity",
+    "AlertStatus",
+    "AnalysisStatus",
 ]

@@ -41,7 +41,11 @@ class Scope(StrEnum):
     RUNS_WRITE = "runs:write"
     ACTIVITY_READ = "activity:read"
     ACTIVITY_WRITE = "activity:write"
+    ALERTS_READ = "alerts:read"
+    ALERTS_WRITE = "alerts:write"
+    ALERTS_ANALYZE = "alerts:analyze"
     ALERTS_INGEST = "alerts:ingest"
+    ALERT_RULES_WRITE = "alert_rules:write"
     AUDIT_READ = "audit:read"
     PRIVACY_WRITE = "privacy:write"
     RETENTION_WRITE = "retention:write"
@@ -66,6 +70,7 @@ _VIEWER: Final = frozenset(
         Scope.CATALOG_READ,
         Scope.WORKSPACES_READ,
         Scope.ACTIVITY_READ,
+        Scope.ALERTS_READ,
     }
 )
 # One's own conversations need no scope to be read; this one begins them and speaks in them.
@@ -82,6 +87,8 @@ _OPERATOR: Final = _MEMBER | {
     Scope.CONTACTS_READ,
     Scope.CONTACTS_WRITE,
     Scope.RUNS_READ,
+    Scope.ALERTS_WRITE,
+    Scope.ALERTS_ANALYZE,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
@@ -102,6 +109,8 @@ INGEST_SCOPES: Final = frozenset(
         Scope.WORKSPACES_REGISTER,
         Scope.HEARTBEATS_WRITE,
         Scope.ACTIVITY_WRITE,
+        Scope.ALERTS_READ,
+        Scope.ALERTS_ANALYZE,
         Scope.ALERTS_INGEST,
         Scope.AGENTS_READ,
         Scope.CONVERSATIONS_READ,

@@ -5,13 +5,14 @@ Whatever changes an alert counts it anew in its transaction, so these are exact 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Float
+from sqlalchemy import BigInteger, Float
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.alerts import AlertSeverity, AlertStatus
+from models.alerts import Alert, AlertSeverity, AlertStatus
 from models.base import Base, TextEnum, one_of, tenant_key
 
 
@@ -23,7 +24,6 @@ class AlertCount(Base):
         tenant_key(),
         one_of("severity", AlertSeverity),
         one_of("status", AlertStatus),
-        CheckConstraint("alerts >= 0", name="alerts"),
     )
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -44,9 +44,6 @@ class AlertRollup(Base):
     __table_args__ = (
         tenant_key(),
         one_of("severity", AlertSeverity),
-        CheckConstraint(
-            "least(firing, acknowledged, resolved, ignored, acknowledgements, resolutions) >= 0", name="counts"
-        ),
     )
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -66,7 +63,7 @@ class AlertInstanceRollup(Base):
     """How many alerts of one instance started within one hour of UTC; ignored ones do not count."""
 
     __tablename__ = "alert_instance_rollups"
-    __table_args__ = (tenant_key(), CheckConstraint("alerts >= 0", name="alerts"))
+    __table_args__ = (tenant_key(),)
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
     hour: Mapped[datetime] = mapped_column(primary_key=True)
@@ -82,3 +79,30 @@ def hour_of(moment: datetime) -> datetime:
 def seconds_between(start: datetime, end: datetime) -> float:
     """Seconds from ``start`` to ``end``; 0 where a sender's clock has the end first."""
     return max(0.0, (end - start) / timedelta(seconds=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one alert counts as it stands; what a change makes of the counts is one standing less and one more."""
+
+    is_ignored: bool
+    severity: AlertSeverity
+    status: AlertStatus
+    hour: datetime
+    instance: str | None
+    acknowledge_seconds: float | None
+    resolve_seconds: float | None
+
+    @classmethod
+    def of(cls, alert: Alert) -> Standing:
+        """The alert's."""
+        start, seen, over = alert.starts_at, alert.acknowledged_at, alert.resolved_at
+        return cls(
+            alert.is_hidden,
+            alert.severity,
+            alert.status,
+            hour_of(start),
+            alert.instance,
+            seconds_between(start, seen) if seen is not None else None,
+            seconds_between(start, over) if over is not None else None,
+        )

@@ -290,30 +290,37 @@ class Alert(ImportedRow):
         self.acknowledged_by, self.acknowledged_at = by, now
         self.escalate_at = None
 
-    def unacknowledge(self, *, escalate_at: datetime | None) -> None:
-        """Nobody looks after it any more. Raises ILLEGAL_TRANSITION with this row unless it is acknowledged.
-
-        It is escalated once at most, so ``escalate_at`` counts only where it never was.
-        """
+    def unacknowledge(self, due_at: datetime | None) -> None:
+        """Nobody looks after it any more. Raises ILLEGAL_TRANSITION with this row unless it is acknowledged."""
         self._require("unacknowledged", AlertStatus.ACKNOWLEDGED)
         self.status = AlertStatus.FIRING
         self.acknowledged_by = self.acknowledged_at = None
-        self.escalate_at = escalate_at if self.escalated_at is None else None
+        self.watch(due_at)
 
     def resolve(self, *, by: UUID | None, now: datetime) -> None:
         """It is over, whatever the sender says. Raises ILLEGAL_TRANSITION with this row when it was before."""
         self._require("resolved", AlertStatus.FIRING, AlertStatus.ACKNOWLEDGED)
         self._end(by, now)
 
-    def silence(self, until: datetime | None) -> None:
+    def silence(self, until: datetime | None, due_at: datetime | None) -> None:
         """Escalate it not before ``until``; None ends the silence. Raises ILLEGAL_TRANSITION with this row if over."""
         self._require("silenced", AlertStatus.FIRING, AlertStatus.ACKNOWLEDGED)
         self.silenced_until = until
-        if until is not None and self.escalate_at is not None:
-            self.escalate_at = max(until, self.escalate_at)
+        self.watch(due_at)
+
+    def watch(self, due_at: datetime | None) -> None:
+        """Escalate it at ``due_at`` (None: never) unless somebody acknowledges it, and not while it is silenced.
+
+        That happens once in its life, and to what a rule ignores never.
+        """
+        is_watched = self.status is AlertStatus.FIRING and self.escalated_at is None and not self.is_hidden
+        if due_at is None or not is_watched:
+            self.escalate_at = None
+        else:
+            self.escalate_at = max(due_at, self.silenced_until or due_at)
 
     def escalate(self, now: datetime) -> None:
-        """Nobody acknowledged it in time; told once in its life. Needs the row's lock."""
+        """Nobody acknowledged it in time. Needs the row's lock."""
         self.escalate_at = None
         self.escalated_at = now
 
@@ -331,16 +338,16 @@ class Alert(ImportedRow):
         return True
 
     def _hear_end(self, ends_at: datetime | None, now: datetime) -> bool:
-        end = min(ends_at, now) if ends_at is not None else now
-        if self.status is AlertStatus.RESOLVED:
-            # Resolved by hand before: the sender agrees at last. Its first word on the end is its last.
-            changed = self.ends_at is None
-            self.ends_at = self.ends_at or end
-            self.still_firing = False
-            return changed
-        self.ends_at = end
-        self._end(None, end)
-        return True
+        end = max(self.starts_at, min(ends_at or now, now))
+        if self.status is not AlertStatus.RESOLVED:
+            self.ends_at = end
+            self._end(None, end)
+            return True
+        # The sender's first word on the end is its last; before that, somebody resolved it by hand.
+        is_news = self.ends_at is None
+        if is_news:
+            self.ends_at, self.still_firing = end, False
+        return is_news
 
     def _end(self, by: UUID | None, at: datetime) -> None:
         self.status = AlertStatus.RESOLVED

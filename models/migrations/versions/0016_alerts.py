@@ -315,7 +315,6 @@ def _counts() -> None:
             "severity IN ('critical', 'error', 'warning', 'info', 'unknown')", name=op.f("ck_alert_counts_severity")
         ),
         sa.CheckConstraint("status IN ('firing', 'acknowledged', 'resolved')", name=op.f("ck_alert_counts_status")),
-        sa.CheckConstraint("alerts >= 0", name=op.f("ck_alert_counts_alerts")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_alert_counts_tenant_id_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "is_ignored", "severity", "status", name=op.f("pk_alert_counts")),
     )
@@ -335,10 +334,6 @@ def _counts() -> None:
         sa.CheckConstraint(
             "severity IN ('critical', 'error', 'warning', 'info', 'unknown')", name=op.f("ck_alert_rollups_severity")
         ),
-        sa.CheckConstraint(
-            "least(firing, acknowledged, resolved, ignored, acknowledgements, resolutions) >= 0",
-            name=op.f("ck_alert_rollups_counts"),
-        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_alert_rollups_tenant_id_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "hour", "severity", name=op.f("pk_alert_rollups")),
     )
@@ -348,7 +343,6 @@ def _counts() -> None:
         sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
         sa.Column("instance", sa.Text(), nullable=False),
         sa.Column("alerts", sa.Integer(), nullable=False),
-        sa.CheckConstraint("alerts >= 0", name=op.f("ck_alert_instance_rollups_alerts")),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenants.id"], name=op.f("fk_alert_instance_rollups_tenant_id_tenants")
         ),

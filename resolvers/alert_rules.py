@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
@@ -50,13 +48,6 @@ class RuleChanges(RuleFields, total=False):
     action: AlertAction
 
 
-@dataclass(frozen=True, slots=True)
-class Reordered:
-    """The rules in their new order."""
-
-    alert_rules: Sequence[AlertRule]
-
-
 async def create_alert_rule(
     call: Call, *, name: str, alert_name_pattern: str, action: AlertAction, **said: Unpack[RuleFields]
 ) -> AlertRule:
@@ -99,7 +90,7 @@ async def delete_alert_rule(call: Call, *, id: UUID, expected_version: int | Non
     return rule.typeid
 
 
-async def reorder_alert_rules(call: Call, *, ids: list[UUID]) -> Reordered:
+async def reorder_alert_rules(call: Call, *, ids: list[UUID]) -> list[AlertRule]:
     """Put all rules in this order, the first to be tried first; priorities become 10, 20, 30 and so on.
 
     Raises NOT_FOUND for an id that is none of the tenant's, INVALID unless each rule is named once. Commits.
@@ -122,7 +113,7 @@ async def reorder_alert_rules(call: Call, *, ids: list[UUID]) -> Reordered:
                 moved.append(rule)
                 work.tell(rule, "alert_rule.updated", before, {"changed": ["priority"]})
         await store_priorities(work.session, moved, work.now)
-    return Reordered([rules[rule_id] for rule_id in ids])
+    return [rules[rule_id] for rule_id in ids]
 
 
 async def _change(work: UnitOfWork, rule: AlertRule, cleaned: dict[str, Any], kind: str) -> None:

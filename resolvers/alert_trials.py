@@ -81,7 +81,7 @@ class Draft(TypedDict, total=False):
     since: datetime
 
 
-async def test_alert_rules(call: Call, payload: Any) -> list[Trial]:
+async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
     """What the enabled rules would do with each alert of ``payload``, in its order. Raises INVALID."""
     said = document(payload, PAYLOAD_LIMIT_BYTES, "payload")
     alerts = said.get("alerts", [said])

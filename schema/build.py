@@ -17,6 +17,9 @@ from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.alert_rules import AlertRuleMutations, AlertRuleQueries
+from schema.alert_streams import AlertSubscriptions
+from schema.alerts import AlertMutations, AlertQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
 from schema.bundles import BundleMutations, BundleQueries
@@ -51,6 +54,8 @@ class Query(
     ActivityLogQueries,
     AgentQueries,
     AgentTemplateQueries,
+    AlertQueries,
+    AlertRuleQueries,
     AuditQueries,
     CatalogQueries,
     AssignmentQueries,
@@ -81,6 +86,8 @@ class Query(
 class Mutation(
     AgentMutations,
     AgentTemplateMutations,
+    AlertMutations,
+    AlertRuleMutations,
     AuditMutations,
     CatalogMutations,
     ActivityLogMutations,
@@ -106,7 +113,7 @@ class Mutation(
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(ActivitySubscriptions, MessageSubscriptions, RegistrySubscriptions):
+class Subscription(ActivitySubscriptions, AlertSubscriptions, MessageSubscriptions, RegistrySubscriptions):
     """Root of subscriptions."""
 
 

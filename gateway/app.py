@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.alertmanager import alertmanager_endpoint
 from gateway.anchors import anchor_target
 from gateway.health import livez, metrics, readyz
 from gateway.ingest import heartbeats_endpoint
@@ -104,6 +105,7 @@ def create_app(settings: Settings) -> GatewayApp:
             operations.serve(services, limits)
             app.state.rate_limits = limits
             app.state.services = services
+            app.state.take_alerts = alertmanager_endpoint(services, limits, options)
             app.state.draining = False
             stack.enter_context(observed(services, endpoint.connections))
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
@@ -126,6 +128,10 @@ def create_app(settings: Settings) -> GatewayApp:
                 stack.push_async_callback(worker.stop)
             yield
 
+    async def alertmanager(request: Request) -> Response:
+        answer: Response = await request.app.state.take_alerts(request)
+        return answer
+
     async def heartbeats(request: Request) -> Response:
         state = request.app.state
         return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
@@ -135,6 +141,7 @@ def create_app(settings: Settings) -> GatewayApp:
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
+            Route("/ingest/alertmanager", alertmanager, methods=["POST"]),
             Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
             Route("/livez", livez),
             Route("/readyz", readyz),

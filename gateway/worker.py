@@ -15,6 +15,7 @@ import structlog
 from gateway.leadership import RENEWAL_SECONDS, Leadership
 from models.database import Database
 from models.errors import Unavailable
+from resolvers.alert_escalation import Escalation
 from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
@@ -106,6 +107,7 @@ class Worker:
         spent_seconds: float = 600.0,
         post: Post | None = None,
         mail_seconds: float = 1.0,
+        escalation_seconds: float = 2.0,
     ) -> None:
         rules = RetentionRules(
             timedelta(hours=key_hours), timedelta(days=event_days), event_count, timedelta(days=activity_days)
@@ -115,12 +117,14 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self.leadership = Leadership(database)
         self.liveness = Liveness(database, means.announcer, means.clock)
+        escalation = Escalation(database, means.announcer, means.clock)
         offboarding = Offboarding(database, means.announcer, means.clock, timedelta(days=tenant_days))
         self.jobs = (
             Job("leadership", self.leadership.renew, _every(RENEWAL_SECONDS), RENEWAL_SECONDS),
             # Silence must be told within 5 s, so the sweep never backs off further than that allows.
             Job("liveness", self.liveness.sweep, lambda: self.liveness.rest(sweep_seconds), 2.0),
             Job("liveness-hints", self._listen, _every(sweep_seconds)),
+            Job("escalation", escalation.sweep, _every(escalation_seconds)),
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
             self._led("delete-activity", lambda go_on: delete_activity(database, rules, go_on), retention_seconds),

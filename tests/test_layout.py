@@ -25,6 +25,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "catalog": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "conversations": ("dataloaders", "resolvers", "schema", "tests/models", "tests/schema"),
     "runs": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "alerts": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
+    "alert_counts": ("dataloaders", "resolvers"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),

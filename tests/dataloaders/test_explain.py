@@ -24,6 +24,8 @@ RESIDUAL: Final = {
     ("api_keys", "is_active"): "it asks two columns and the time, and a tenant has few keys",
     ("sessions", "is_active"): "it asks three columns and the time; sessions that ended long ago are deleted",
     ("agents", "type"): "eight words, most agents share one: an index would select little",
+    ("alert_rules", "action"): "three words, and a tenant has few rules",
+    ("alert_rules", "enabled"): "two values, and a tenant has few rules",
     ("conversations", "kind"): "three words, and most conversations share one",
     ("tool_executions", "kind"): "two words",
     ("tool_executions", "status"): "three words, and most uses share one",
@@ -49,15 +51,25 @@ LOOKED_AT: Final = {
 }
 """The columns of a residual filter that is not named after its column."""
 
-BY_ID: Final = {
-    (log, filter): "id"
-    for log in ("audit_logs", "data_access_logs")
-    for filter in ("occurred_after", "occurred_before")
-} | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
+BY_ID: Final = (
+    {
+        (log, filter): "id"
+        for log in ("audit_logs", "data_access_logs")
+        for filter in ("occurred_after", "occurred_before")
+    }
+    | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
+    | {
+        ("alerts", "started_after"): "starts_at",
+        ("alerts", "started_before"): "starts_at",
+        ("alerts", "include_ignored"): "is_ignored",
+    }
+)
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {
     "agents": {"deleted_at"},
+    "alert_rules": {"deleted_at"},
+    "alerts": {"is_ignored"},
     "agent_templates": {"tenant_id"},  # of the bound tenant or the platform: the policy says or
     "mcp_servers": {"tenant_id"},
     "tools": {"tenant_id"},

@@ -48,17 +48,12 @@ TO_COME: Final = {
         CreatePolicyRuleInput UpdatePolicyRuleInput DeletePolicyRuleInput
     """,
     "alerts": """
-        Conversation.alert
-        Query.alerts Query.alert Query.alertRules Query.alertStats
-        Mutation.acknowledgeAlert Mutation.requestAlertAnalysis Mutation.claimAlertAnalysis
+        Query.alertStats
+        Mutation.requestAlertAnalysis Mutation.claimAlertAnalysis
         Mutation.submitAlertAnalysis Mutation.failAlertAnalysis
-        Mutation.createAlertRule Mutation.updateAlertRule Mutation.deleteAlertRule Subscription.alertFeed
-        Alert AlertAction AlertConnection AlertEdge AlertFilter AlertItem AlertOrder AlertOrderField AlertPayload
-        AlertRule AlertRuleConnection AlertRuleEdge AlertRulePayload AlertSeverity AlertStats AlertStatus AlertStream
-        AnalysisStatus InstanceCount SeverityCount StatsWindow TimeBucket
-        AcknowledgeAlertInput ClaimAlertAnalysisInput ClaimAlertAnalysisPayload CreateAlertRuleInput
-        DeleteAlertRuleInput FailAlertAnalysisInput RequestAlertAnalysisInput SubmitAlertAnalysisInput
-        UpdateAlertRuleInput
+        AlertStats InstanceCount SeverityCount StatsWindow TimeBucket
+        ClaimAlertAnalysisInput ClaimAlertAnalysisPayload
+        FailAlertAnalysisInput RequestAlertAnalysisInput SubmitAlertAnalysisInput
     """,
 }
 """By the domain that brings them: types, and fields of types that are there already."""

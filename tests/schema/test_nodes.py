@@ -16,6 +16,9 @@ from models import (
     AgentRun,
     AgentTemplate,
     AgentType,
+    Alert,
+    AlertAction,
+    AlertRule,
     ApiKey,
     Contact,
     Conversation,
@@ -102,6 +105,8 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         ),
         McpServer(tenant_id=tenant_id, id=uuid7(), name="server"),
         Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
+        AlertRule(tenant_id=tenant_id, id=uuid7(), name="r", alert_name_pattern="*", action=AlertAction.MANUAL),
+        Alert(tenant_id=tenant_id, id=uuid7(), fingerprint="5f3a", starts_at=utcnow(), alert_name="HighCPUUsage"),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

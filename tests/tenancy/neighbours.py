@@ -40,6 +40,8 @@ _MARKED: Final = {
     "messages": ("content", "sanitized_content", "model_used"),
     "agent_runs": ("agent_name",),
     "tool_executions": ("tool_name", "server_name", "error_message"),
+    "alerts": ("alert_name", "instance", "job", "ai_analysis"),
+    "alert_rules": ("name", "description"),
     "tenants": ("name", "contact_email"),
     "activity_logs": ("method", "summary", "error_detail"),
     "agent_assignments": ("model", "removal_reason"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import fanout
+from benchmarks import alerts, fanout
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="measured seconds of each cell (default 6)")
     parser.add_argument("--subscribers", type=int, nargs="+", default=[200, 1000], help="default 200 1000")
     arguments = parser.parse_args()
+    alerts.run(arguments.rounds)
     fanout.run(arguments.subscribers, arguments.rounds, arguments.seconds)
 
 

@@ -97,6 +97,13 @@ def compiled(rules: Sequence[AlertRule]) -> RuleBook:
     return RuleBook([Rule(rule.id, rule.patterns, rule.action) for rule in rules if rule.enabled])
 
 
+async def take_delivery(work: UnitOfWork, sent: Sequence[SentAlert]) -> list[Receipt]:
+    """Store what was sent, in its order, within ``work``; receipts stand in the same. Does not commit."""
+    await work.lock_name("alerts")
+    settings, _ = await ground_rules(work.session)
+    return await _Delivery(work, settings, compiled(await rules_of(work.session))).take(sent)
+
+
 class AlertIntake:
     """Takes deliveries of all tenants. Rules are compiled once for a tenant, and again when one of them has changed."""
 

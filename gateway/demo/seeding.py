@@ -10,6 +10,7 @@ from uuid import UUID
 from dataloaders.tenants import tenant_by_slug
 from gateway.demo.acme import ACME
 from gateway.demo.agents import enrol, place
+from gateway.demo.alerts import fire
 from gateway.demo.catalog import furnish, share
 from gateway.demo.doings import draw, live
 from gateway.demo.file import DemoFile, DemoTenant, read_demo
@@ -93,4 +94,5 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await live(call, sample, places, rng)
             await bygone_keys(call)
             await talk(call, agents)
+            await fire(call, sample.slug, rng)
     await wake(services, admin.tenant_id, sample, rng)

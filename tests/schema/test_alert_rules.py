@@ -28,7 +28,8 @@ LIST: Final = """query($first: Int, $after: String) { alertRules(first: $first, 
   totalCount pageInfo { hasNextPage endCursor } nodes { id name priority } } }"""
 TEST: Final = """query($payload: JSON!) { testAlertRules(payload: $payload) { userErrors { code field }
   results { fingerprint alertName action rule { name } userErrors { code field } } } }"""
-HISTORY: Final = """query($input: AlertRuleHistoryInput!) { alertRuleHistory(input: $input) { examined isComplete matched
+HISTORY: Final = """query($input: AlertRuleHistoryInput!) { alertRuleHistory(input: $input) { examined isComplete
+  matched
   decided changes { actionTaken action count } alerts { fingerprint } userErrors { code field } } }"""
 RULE: Final[dict[str, Any]] = {"name": "Critical DB", "alertNamePattern": "*Postgres*", "action": "AUTO_ANALYZE"}
 

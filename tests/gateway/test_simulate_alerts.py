@@ -1,4 +1,4 @@
-"""This module is where simulated alerts are tried: the same each time, taken by the gateway, and sent again when not."""
+"""This module is where simulated alerts are tried: the same each time, all of them taken, sent again when not."""
 
 from __future__ import annotations
 

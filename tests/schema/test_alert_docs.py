@@ -1,4 +1,4 @@
-"""This module is where the documents and the configuration that people copy from the alerts page are held to what is."""
+"""This module is where documents and configuration that people copy from the alerts page are held to what is."""
 
 from __future__ import annotations
 

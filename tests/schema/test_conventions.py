@@ -52,6 +52,7 @@ NOT_NULL: Final = {
     "ActivityItem.event": "the stream itself demanded the same",
     "Conversation.messages": "in the contract; whoever sees a conversation sees what was said in it",
     "RemoveWorkspacePayload.removed": "in the contract; whoever may remove may read",
+    "Subscription.alertFeed": "a stream that is refused has no answer to empty",
     "Subscription.activityFeed": "a stream that is refused has no answer to empty",
     "Subscription.agentMessages": "a stream that is refused has no answer to empty",
     "Subscription.conversationMessages": "a stream that is refused has no answer to empty",

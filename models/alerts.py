@@ -215,7 +215,8 @@ class Alert(ImportedRow):
         return (
             *super().constraints(),
             tenant_key(),
-            belongs_to("matched_rule_id", "alert_rules", ondelete="SET NULL"),
+            # A rule that is gone keeps its row: to empty a million alerts' columns would take too long.
+            belongs_to("matched_rule_id", "alert_rules"),
             belongs_to("previous_alert_id", "alerts", ondelete="SET NULL"),
             belongs_to("acknowledged_by", "users", ondelete="SET NULL"),
             belongs_to("resolved_by", "users", ondelete="SET NULL"),

@@ -184,7 +184,6 @@ def _alerts() -> None:
             ["tenant_id", "matched_rule_id"],
             ["alert_rules.tenant_id", "alert_rules.id"],
             name=op.f("fk_alerts_tenant_id_matched_rule_id_alert_rules"),
-            ondelete="SET NULL (matched_rule_id)",
         ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "previous_alert_id"],

@@ -52,6 +52,7 @@ from models.credentials import (
     SignInFailure,
 )
 from models.identity_providers import IdentityProvider, SpentIdToken
+from models.infrastructure import Server, ServerAuthType, TerminalSession
 from models.registry import (
     AgentAssignment,
     AssignmentStatus,
@@ -144,6 +145,8 @@ __all__ = [
     "SealedRow",
     "Secret",
     "SecretOwner",
+    "Server",
+    "ServerAuthType",
     "Session",
     "SharedRow",
     "SignInFailure",
@@ -159,6 +162,7 @@ __all__ = [
     "TenantRow",
     "TenantStatus",
     "TenantStream",
+    "TerminalSession",
     "Tool",
     "ToolExecution",
     "ToolKind",

@@ -46,6 +46,10 @@ class Scope(StrEnum):
     ALERTS_ANALYZE = "alerts:analyze"
     ALERTS_INGEST = "alerts:ingest"
     ALERT_RULES_WRITE = "alert_rules:write"
+    SERVERS_READ = "servers:read"
+    SERVERS_MANAGE = "servers:manage"
+    TERMINALS_READ = "terminals:read"
+    TERMINALS_WRITE = "terminals:write"
     AUDIT_READ = "audit:read"
     PRIVACY_WRITE = "privacy:write"
     RETENTION_WRITE = "retention:write"
@@ -89,6 +93,9 @@ _OPERATOR: Final = _MEMBER | {
     Scope.RUNS_READ,
     Scope.ALERTS_WRITE,
     Scope.ALERTS_ANALYZE,
+    Scope.SERVERS_READ,
+    Scope.TERMINALS_READ,
+    Scope.TERMINALS_WRITE,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
@@ -96,7 +103,7 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
     Role.VIEWER: _VIEWER,
     Role.MEMBER: _MEMBER,
     Role.OPERATOR: _OPERATOR,
-    Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ},
+    Role.AUDITOR: _VIEWER | {Scope.AUDIT_READ, Scope.SERVERS_READ, Scope.TERMINALS_READ},
     Role.ADMIN: _ADMIN,
     # A key carries its own scopes, so the role itself gives none beyond being known.
     Role.API_CLIENT: frozenset({Scope.SIGNED_IN}),

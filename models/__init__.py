@@ -11,8 +11,9 @@ from models.agents import (
     Decision,
     ReferenceKind,
 )
+from models.alert_analysis import AnalysisStatus
 from models.alert_counts import AlertCount, AlertInstanceRollup, AlertRollup
-from models.alerts import Alert, AlertAction, AlertRule, AlertSeverity, AlertStatus, AnalysisStatus
+from models.alerts import Alert, AlertAction, AlertRule, AlertSeverity, AlertStatus
 from models.audit import (
     AccessType,
     AuditCheckpoint,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from models.errors import Refusal, RefusalCode
 
@@ -68,7 +68,7 @@ class AnalyzedRow:
         ai_analysis: Mapped[str | None]
         recommendations: Mapped[list[str]]
 
-    analysis_worker: Mapped[str | None]
+    analysis_worker: Mapped[str | None] = mapped_column()
 
     @property
     def is_analysis_under_way(self) -> bool:

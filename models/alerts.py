@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.activity import EventTopic
+from models.alert_analysis import MOST_RECOMMENDATIONS, AnalysisStatus, AnalyzedRow
 from models.base import ImportedRow, TextEnum, belongs_to, one_of, tenant_key, utcnow
 from models.errors import Refusal, RefusalCode
 from models.scopes import Scope
@@ -23,9 +24,6 @@ from models.search import search_vector
 
 DEFAULT_PRIORITY: Final = 100
 """Of a rule that names none."""
-
-MOST_RECOMMENDATIONS: Final = 5
-"""Of one analysis."""
 
 
 class AlertSeverity(StrEnum):
@@ -68,16 +66,6 @@ class AlertAction(StrEnum):
     AUTO_ANALYZE = "auto_analyze"
     IGNORE = "ignore"
     MANUAL = "manual"
-
-
-class AnalysisStatus(StrEnum):
-    """Where the analysis stands: none → queued → running → completed or failed; queued again when asked anew."""
-
-    NONE = "none"
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
 
 
 def _listed(name: str, *columns: str) -> Iterable[Index]:
@@ -144,7 +132,7 @@ class AlertRule(ImportedRow):
         }
 
 
-class Alert(ImportedRow):
+class Alert(AnalyzedRow, ImportedRow):
     """One firing of one alert: the sender's fingerprint names the alert, ``starts_at`` the firing.
 
     ``resolved_at`` is when it ended as far as is known: the sender's ``ends_at``, or when somebody said so.

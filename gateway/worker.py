@@ -19,6 +19,7 @@ from resolvers.alert_escalation import Escalation
 from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
+from resolvers.lost_analyses import LostAnalyses
 from resolvers.offboarding import Offboarding
 from resolvers.post import Post
 from resolvers.retention import (
@@ -118,6 +119,7 @@ class Worker:
         self.leadership = Leadership(database)
         self.liveness = Liveness(database, means.announcer, means.clock)
         escalation = Escalation(database, means.announcer, means.clock)
+        lost = LostAnalyses(database, means.announcer, means.clock)
         offboarding = Offboarding(database, means.announcer, means.clock, timedelta(days=tenant_days))
         self.jobs = (
             Job("leadership", self.leadership.renew, _every(RENEWAL_SECONDS), RENEWAL_SECONDS),
@@ -125,6 +127,7 @@ class Worker:
             Job("liveness", self.liveness.sweep, lambda: self.liveness.rest(sweep_seconds), 2.0),
             Job("liveness-hints", self._listen, _every(sweep_seconds)),
             Job("escalation", escalation.sweep, _every(escalation_seconds)),
+            Job("lost-analyses", lost.sweep, _every(sweep_seconds), 2.0),
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
             self._led("delete-activity", lambda go_on: delete_activity(database, rules, go_on), retention_seconds),

@@ -20,6 +20,8 @@ from schema.agents import AgentMutations, AgentQueries
 from schema.alert_rules import AlertRuleMutations, AlertRuleQueries
 from schema.alert_streams import AlertSubscriptions
 from schema.alerts import AlertMutations, AlertQueries
+from schema.alert_analysis import AlertAnalysisMutations
+from schema.alert_statistics import AlertStatisticsQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
 from schema.bundles import BundleMutations, BundleQueries
@@ -32,6 +34,7 @@ from schema.credentials import CredentialMutations, CredentialQueries
 from schema.declare import Declared, Nodes, Relation, target_of
 from schema.discovery import DiscoveryQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
+from schema.infrastructure import InfrastructureMutations, InfrastructureQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.message_streams import MessageSubscriptions
 from schema.messages import MessageMutations, MessageQueries
@@ -44,6 +47,7 @@ from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
+from schema.terminal_sessions import TerminalSessionMutations, TerminalSessionQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
 
@@ -56,6 +60,7 @@ class Query(
     AgentTemplateQueries,
     AlertQueries,
     AlertRuleQueries,
+    AlertStatisticsQueries,
     AuditQueries,
     CatalogQueries,
     AssignmentQueries,
@@ -66,6 +71,7 @@ class Query(
     CredentialQueries,
     DiscoveryQueries,
     IdentityProviderQueries,
+    InfrastructureQueries,
     LlmProviderQueries,
     MessageQueries,
     RegistryQueries,
@@ -73,6 +79,7 @@ class Query(
     SessionQueries,
     StructureEventQueries,
     TenantQueries,
+    TerminalSessionQueries,
     UserQueries,
     SecretQueries,
 ):
@@ -88,6 +95,7 @@ class Mutation(
     AgentTemplateMutations,
     AlertMutations,
     AlertRuleMutations,
+    AlertAnalysisMutations,
     AuditMutations,
     CatalogMutations,
     ActivityLogMutations,
@@ -97,6 +105,7 @@ class Mutation(
     ConversationMutations,
     CredentialMutations,
     IdentityProviderMutations,
+    InfrastructureMutations,
     LlmProviderMutations,
     MessageMutations,
     RecoveryMutations,
@@ -106,6 +115,7 @@ class Mutation(
     RunMutations,
     SessionMutations,
     TenantMutations,
+    TerminalSessionMutations,
     UserMutations,
     SecretMutations,
 ):

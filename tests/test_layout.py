@@ -27,6 +27,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "runs": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "alerts": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "alert_counts": ("dataloaders", "resolvers"),
+    "alert_analysis": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "infrastructure": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),

@@ -202,11 +202,11 @@ def _username(value: str) -> str:
 
 def hostname_of(value: str, *field: str) -> str:
     """A host's name in lower case, or an address of either family. Raises INVALID."""
-    host = value.strip().lower()
+    host = value.strip().lower().removesuffix(".")
     try:
         return str(ip_address(host))
     except ValueError:
-        labels = host.removesuffix(".").split(".")
+        labels = host.split(".")
     if len(host) > HOSTNAME_LIMIT or not all(_LABEL.fullmatch(one) for one in labels):
         raise invalid("This is a host's name or an address, without a port.", "input", *field)
     return host

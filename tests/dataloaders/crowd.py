@@ -31,6 +31,7 @@ from models import (
     Role,
     RunStatus,
     SecretOwner,
+    ServerAuthType,
     TenantPlan,
     TenantStatus,
     ToolKind,
@@ -293,6 +294,26 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'skill' ELSE 'mcp' END,
   now() - n * interval '1 second'
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
+    "servers": """
+WITH root AS (
+  INSERT INTO servers (tenant_id, id, name, hostname, port, username, auth_type, host_key_fingerprint, version,
+    created_at)
+  SELECT one, one, 'root', 'root.example', 22, 'ops', 'key', '', 1, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO servers (tenant_id, id, name, hostname, port, username, auth_type, host_key_fingerprint, environment,
+  version, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'server ' || n * 7919 % 1000003,
+  'host-' || n % 151, 22, 'ops', CASE WHEN n % 97 = 0 THEN 'password' ELSE 'key' END, '', 'environment ' || n % 149, 1,
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "terminal_sessions": """
+INSERT INTO terminal_sessions (tenant_id, id, user_id, server_id, server_name, alert_id, started_at, ended_at)
+SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one END, CASE WHEN n % 103 < 5 THEN one END, 'server',
+  CASE WHEN n % 107 < 5 THEN one END, now() - n * interval '1 second', CASE WHEN n % 89 > 0 THEN now() END
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
 }
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -344,6 +365,7 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
     return (
         _samples_of_talks(crowd)
         | _samples_of_places(crowd)
+        | _samples_of_servers(crowd)
         | {
             ("agents", "domain"): "domain 7",
             ("agents", "search"): "agent domain 15",
@@ -452,4 +474,19 @@ def _samples_of_places(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("structure_events", "agent_id"): crowd.mine,
         ("structure_events", "event_type"): ["WORKSPACE_MOVED"],
         ("structure_events", "workspace_id"): crowd.mine,
+    }
+
+
+def _samples_of_servers(crowd: Crowd) -> dict[tuple[str, str], object]:
+    return {
+        ("servers", "auth_type"): [ServerAuthType.PASSWORD],
+        ("servers", "environment"): "environment 7",
+        ("servers", "hostname"): "host-7",
+        ("servers", "name"): "server 31676",
+        ("terminal_sessions", "alert_id"): crowd.mine,
+        ("terminal_sessions", "is_open"): True,
+        ("terminal_sessions", "server_id"): crowd.mine,
+        ("terminal_sessions", "started_after"): utcnow() - timedelta(minutes=50),
+        ("terminal_sessions", "started_before"): utcnow() - timedelta(hours=2),
+        ("terminal_sessions", "user_id"): crowd.mine,
     }

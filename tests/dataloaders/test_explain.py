@@ -34,6 +34,8 @@ RESIDUAL: Final = {
     ("data_access_logs", "data_category"): "five words",
     ("llm_providers", "is_enabled"): "two values, and a tenant has few providers",
     ("llm_providers", "provider_type"): "four words, and a tenant has few providers",
+    ("servers", "auth_type"): "two words, and a tenant has few servers",
+    ("terminal_sessions", "is_open"): "the index of those that are open holds no others; most are over",
     ("mcp_servers", "type"): "three words, and a tenant sees few servers",
     ("user_consents", "granted"): "two values, and most consents share one",
     ("users", "roles"): "&& is not leak-proof, so no index is reached under row-level security; a tenant has few users",
@@ -47,6 +49,7 @@ RESIDUAL: Final = {
 LOOKED_AT: Final = {
     ("activity_logs", "source"): {"source_workspace_id"},
     ("api_keys", "is_active"): {"expires_at", "revoked_at"},
+    ("terminal_sessions", "is_open"): {"ended_at"},
     ("sessions", "is_active"): {"last_seen_at", "revoked_at", "started_at"},
 }
 """The columns of a residual filter that is not named after its column."""
@@ -64,6 +67,15 @@ BY_ID: Final = (
         ("alerts", "include_ignored"): "is_ignored",
     }
 )
+BY_ID: Final = {
+    (log, filter): "id"
+    for log in ("audit_logs", "data_access_logs")
+    for filter in ("occurred_after", "occurred_before")
+} | {
+    (list, f"{verb}_{side}"): f"{verb}_at"
+    for list, verb in (("activity_logs", "created"), ("terminal_sessions", "started"))
+    for side in ("after", "before")
+}
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {

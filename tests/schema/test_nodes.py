@@ -32,8 +32,11 @@ from models import (
     MessageRole,
     Role,
     Scope,
+    Server,
+    ServerAuthType,
     Session,
     StructureEvent,
+    TerminalSession,
     Tool,
     ToolExecution,
     ToolKind,
@@ -79,6 +82,22 @@ async def _talk(database: Database, tenant_id: UUID, user_id: UUID) -> list[Any]
     return [contact, talk, message, run, tool]
 
 
+def _infrastructure(tenant_id: UUID, user_id: UUID) -> list[Any]:
+    """A server and somebody who was at it."""
+    server = Server(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        name="server",
+        hostname="server.example",
+        username="ops",
+        auth_type=ServerAuthType.KEY,
+        host_key_fingerprint=f"SHA256:{'A' * 43}",
+        created_by=user_id,
+    )
+    stay = TerminalSession(tenant_id=tenant_id, id=uuid7(), server_name="server", user_id=user_id)
+    return [server, stay]
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -107,6 +126,7 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
         AlertRule(tenant_id=tenant_id, id=uuid7(), name="r", alert_name_pattern="*", action=AlertAction.MANUAL),
         Alert(tenant_id=tenant_id, id=uuid7(), fingerprint="5f3a", starts_at=utcnow(), alert_name="HighCPUUsage"),
+        *_infrastructure(tenant_id, ada.id),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

@@ -39,6 +39,8 @@ _MARKED: Final = {
     "conversations": ("title", "summary", "department"),
     "messages": ("content", "sanitized_content", "model_used"),
     "agent_runs": ("agent_name",),
+    "servers": ("name", "hostname", "username", "environment"),
+    "terminal_sessions": ("server_name", "recording_path"),
     "tool_executions": ("tool_name", "server_name", "error_message"),
     "alerts": ("alert_name", "instance", "job", "ai_analysis"),
     "alert_rules": ("name", "description"),

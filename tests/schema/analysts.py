@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from sqlalchemy import select, update
 
 from models import Alert, AlertSeverity, AnalysisStatus, Event, Scope, utcnow
 from models.ids import encode, parse, uuid7
+from resolvers.call import Services
 from resolvers.principal import Principal
-from tests.schema.conftest import Gateway
 from tests.schema.staff import mutation
 
 FIELDS: Final = """id version analyzed analysisStatus analyzedAt aiAnalysis recommendations analysisError"""
@@ -26,13 +26,22 @@ FOUND: Final = "The disk fills with logs since Friday."
 ADVICE: Final = ["Rotate the logs.", "Give the volume 20 GB more."]
 
 
+class Serving(Protocol):
+    """A gateway in this process, or what stands beside those that are processes."""
+
+    @property
+    def services(self) -> Services:
+        """What it serves with."""
+        ...
+
+
 def worker(tenant_id: UUID, *more: Scope) -> Principal:
     """A key that analyses."""
     scopes = frozenset({Scope.SIGNED_IN, Scope.ALERTS_READ, Scope.ALERTS_ANALYZE, *more})
     return Principal(tenant_id=tenant_id, scopes=scopes, api_key_id=uuid7())
 
 
-async def fire(gateway: Gateway, tenant_id: UUID, count: int = 1, *, queued: bool = True, **said: Any) -> list[str]:
+async def fire(gateway: Serving, tenant_id: UUID, count: int = 1, *, queued: bool = True, **said: Any) -> list[str]:
     """Alerts put straight into the database, the first of them waiting longest; their ids."""
     now = utcnow()
     given: dict[str, Any] = {"alert_name": "DiskFull", "severity": AlertSeverity.CRITICAL, "instance": "db-1:9100"}
@@ -60,13 +69,13 @@ async def fire(gateway: Gateway, tenant_id: UUID, count: int = 1, *, queued: boo
     return [encode("alert", one.id) for one in rows]
 
 
-async def row(gateway: Gateway, tenant_id: UUID, id: str) -> Alert:
+async def row(gateway: Serving, tenant_id: UUID, id: str) -> Alert:
     """An alert's row."""
     async with gateway.services.database.session(tenant_id) as session:
         return await session.get_one(Alert, (tenant_id, parse(id, "alert")))
 
 
-async def lapse(gateway: Gateway, tenant_id: UUID, id: str) -> None:
+async def lapse(gateway: Serving, tenant_id: UUID, id: str) -> None:
     """Let the lease on an alert's analysis have run out a minute ago."""
     async with gateway.services.database.session(tenant_id) as session:
         await session.execute(
@@ -77,7 +86,7 @@ async def lapse(gateway: Gateway, tenant_id: UUID, id: str) -> None:
         await session.commit()
 
 
-async def told(gateway: Gateway, tenant_id: UUID, id: str) -> list[Event]:
+async def told(gateway: Serving, tenant_id: UUID, id: str) -> list[Event]:
     """The events about an alert, oldest first."""
     async with gateway.services.database.session(tenant_id) as session:
         found = await session.scalars(
@@ -86,7 +95,7 @@ async def told(gateway: Gateway, tenant_id: UUID, id: str) -> list[Event]:
         return list(found)
 
 
-async def statuses(gateway: Gateway, tenant_id: UUID) -> set[AnalysisStatus]:
+async def statuses(gateway: Serving, tenant_id: UUID) -> set[AnalysisStatus]:
     """Where the tenant's analyses stand."""
     async with gateway.services.database.session(tenant_id) as session:
         return set(await session.scalars(select(Alert.analysis_status).where(Alert.tenant_id == tenant_id)))

@@ -17,11 +17,11 @@ from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.alert_analysis import AlertAnalysisMutations
 from schema.alert_rules import AlertRuleMutations, AlertRuleQueries
+from schema.alert_statistics import AlertStatisticsQueries
 from schema.alert_streams import AlertSubscriptions
 from schema.alerts import AlertMutations, AlertQueries
-from schema.alert_analysis import AlertAnalysisMutations
-from schema.alert_statistics import AlertStatisticsQueries
 from schema.assignments import AssignmentQueries
 from schema.audit import AuditMutations, AuditQueries
 from schema.bundles import BundleMutations, BundleQueries

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from models import Alert, AlertSeverity, AnalysisStatus, Event, Scope, utcnow
+from models import Alert, AlertSeverity, AlertStatus, AnalysisStatus, Event, Scope, utcnow
 from models.ids import encode, parse, uuid7
+from resolvers.alert_ingestion import AlertIntake, SentAlert
 from resolvers.call import Services
 from resolvers.principal import Principal
 from tests.schema.staff import mutation
@@ -67,6 +68,29 @@ async def fire(gateway: Serving, tenant_id: UUID, count: int = 1, *, queued: boo
             one.queue_analysis(now - timedelta(seconds=count - number))
         await session.commit()
     return [encode("alert", one.id) for one in rows]
+
+
+async def receive(gateway: Serving, tenant_id: UUID, count: int = 1, **said: Any) -> list[str]:
+    """Alerts that a sender tells of; their ids."""
+    labels = {"alertname": "DiskFull", "severity": "critical", "instance": "db-1:9100"}
+    sent = [
+        SentAlert(
+            **{
+                "fingerprint": uuid7().hex[:16],
+                "status": AlertStatus.FIRING,
+                "starts_at": utcnow(),
+                "ends_at": None,
+                "labels": labels,
+                "annotations": {},
+                "raw": {},
+                **said,
+            }
+        )
+        for _ in range(count)
+    ]
+    services = gateway.services
+    receipts = await AlertIntake(services.database, services.announcer, utcnow).receive(tenant_id, sent)
+    return [encode("alert", one.alert_id) for one in receipts]
 
 
 async def row(gateway: Serving, tenant_id: UUID, id: str) -> Alert:

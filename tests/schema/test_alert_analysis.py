@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from resolvers.alert_analysis import ANALYSIS_LIMIT_BYTES, ERROR_LIMIT_BYTES
 from resolvers.lost_analyses import LostAnalyses
 from resolvers.principal import Principal
 from tests.conftest import counted
+from tests.patience import DEADLINE
 from tests.resolvers.people import Announced
 from tests.schema.analysts import (
     ADVICE,
@@ -28,15 +30,17 @@ from tests.schema.analysts import (
     SUBMIT,
     fire,
     lapse,
+    receive,
     row,
     statuses,
     told,
     worker,
 )
 from tests.schema.conftest import Gateway
-from tests.schema.staff import answered, done, nobody, person, refused
+from tests.schema.staff import answered, done, mutation, nobody, person, refused
 from tests.world import Tenants
 
+RULE = mutation("createAlertRule", "alertRule", "id")
 HELD = ("FENCED", ["input", "id"])
 
 
@@ -76,6 +80,49 @@ async def test_a_worker_takes_the_oldest_reports_and_says_what_it_found(
     assert (stored.analyzed_by, stored.analysis_count, stored.analysis_progress) == (analyst.api_key_id, 1, 100)
     assert (stored.analysis_claimed_by, stored.analysis_lease_expires_at) == (None, None)
     assert (await claim(gateway, analyst))["alert"]["id"] == second
+
+
+async def test_an_alert_whose_rule_says_so_waits_for_a_worker_at_once(
+    gateway: Gateway, tenants: Tenants, analyst: Principal
+) -> None:
+    admin = await person(gateway, tenants.mine)
+    await done(gateway, admin, RULE, name="disks", alertNamePattern="Disk*", action="AUTO_ANALYZE")
+    (waits,) = await receive(gateway, tenants.mine)
+    (other,) = await receive(gateway, tenants.mine, labels={"alertname": "Noise"})
+    taken = await claim(gateway, analyst)
+    assert (taken["alert"]["id"], taken["alert"]["alertName"]) == (waits, "DiskFull")
+    assert (await claim(gateway, analyst))["alert"] is None
+    assert (await row(gateway, tenants.mine, other)).analysis_status.value == "none"
+    first, second = await told(gateway, tenants.mine, waits)
+    assert (first.kind, first.payload["analysis_status"]) == ("alert.received", "queued")
+    assert second.kind == "alert.analysis_started"
+
+
+async def test_the_feed_shows_every_step_of_an_analysis(gateway: Gateway, tenants: Tenants, analyst: Principal) -> None:
+    (id,) = await receive(gateway, tenants.mine)
+    viewer = await person(gateway, tenants.mine, Role.VIEWER)
+    document = """subscription { alertFeed(filter: { analysisStatus: [QUEUED, RUNNING] }) { __typename
+      ... on AlertItem { kind matchesFilter entityId alert { analysisStatus analysisProgress } } } }"""
+    async with aclosing(await gateway.watch(viewer, document)) as feed:
+        assert (await _next(feed))["__typename"] == "StreamReady"
+        await done(gateway, await person(gateway, tenants.mine, Role.OPERATOR), REQUEST, id=id)
+        await claim(gateway, analyst)
+        await done(gateway, analyst, PROGRESS, id=id, percent=40)
+        await done(gateway, analyst, SUBMIT, id=id, analysis=FOUND, recommendations=ADVICE)
+        items = [await _next(feed) for _ in range(4)]
+    assert [(one["kind"].removeprefix("alert.analysis_"), one["matchesFilter"]) for one in items] == [
+        ("queued", True),
+        ("started", True),
+        ("progressed", True),
+        ("completed", False),
+    ]
+    assert {one["entityId"] for one in items} == {id}
+    assert items[-1]["alert"] == {"analysisStatus": "COMPLETED", "analysisProgress": 100}
+
+
+async def _next(feed: Any) -> dict[str, Any]:
+    item: dict[str, Any] = (await asyncio.wait_for(anext(feed), DEADLINE))["data"]["alertFeed"]
+    return item
 
 
 async def test_every_step_is_told_and_none_of_it_says_what_was_found(

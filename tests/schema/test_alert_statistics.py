@@ -14,20 +14,23 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from models import AlertInstanceRollup, AlertRollup, AlertSeverity, Role
+from models import AlertInstanceRollup, AlertRollup, AlertSeverity, Role, utcnow
 from models.alert_counts import hour_of
 from models.database import Database
 from resolvers.alert_statistics import StatsWindow, alert_statistics, bucket_starts, zone_of
 from resolvers.call import Call
 from tests.conftest import counted
 from tests.report import record
+from tests.schema.analysts import receive
 from tests.schema.conftest import Gateway
-from tests.schema.staff import person
+from tests.schema.staff import done, mutation, person
 from tests.world import Tenants, call_of, make_tenant, principal
 
 STATS: Final = """query($window: StatsWindow!, $zone: String) { alertStats(window: $window, timeZone: $zone) {
   total firing acknowledged resolved ignored bySeverity { severity count } trend { startsAt count }
   topInstances { instance count } meanTimeToAcknowledgeSeconds meanTimeToResolveSeconds timeZone } }"""
+ACKNOWLEDGE: Final = mutation("acknowledgeAlert", "alert", "id")
+RESOLVE: Final = mutation("resolveAlert", "alert", "id")
 NOW: Final = datetime(2026, 3, 29, 10, 30, tzinfo=UTC)
 """The day on which Berlin's clocks go forward: it has 23 hours."""
 
@@ -79,6 +82,23 @@ async def test_a_day_is_summed_up_by_status_severity_hour_and_instance(gateway: 
     assert found.trend[-1].starts_at == hour_of(NOW)
     assert [(one.instance, one.count) for one in found.top_instances] == [("a", 5), ("b", 5)]
     assert (found.mean_time_to_acknowledge_seconds, found.mean_time_to_resolve_seconds) == (60.0, 100.0)
+
+
+async def test_what_is_received_seen_to_and_over_is_counted_at_once(gateway: Gateway, tenants: Tenants) -> None:
+    operator = await person(gateway, tenants.mine, Role.OPERATOR)
+    began = utcnow() - timedelta(seconds=100)
+    first, second = await receive(gateway, tenants.mine, 2, starts_at=began)
+    await receive(gateway, tenants.mine, labels={"alertname": "Slow", "severity": "info", "instance": "web-1"})
+    await done(gateway, operator, ACKNOWLEDGE, id=first)
+    await done(gateway, operator, RESOLVE, id=second)
+    found = (await gateway.data(operator, STATS, window="LAST_7_DAYS"))["alertStats"]
+    numbers = {name: found[name] for name in ("total", "firing", "acknowledged", "resolved", "ignored")}
+    assert numbers == {"total": 3, "firing": 1, "acknowledged": 1, "resolved": 1, "ignored": 0}
+    assert {one["severity"]: one["count"] for one in found["bySeverity"] if one["count"]} == {"CRITICAL": 2, "INFO": 1}
+    assert found["topInstances"] == [{"instance": "db-1:9100", "count": 2}, {"instance": "web-1", "count": 1}]
+    assert sum(one["count"] for one in found["trend"]) == 3
+    assert found["meanTimeToAcknowledgeSeconds"] >= 100
+    assert found["meanTimeToResolveSeconds"] >= 100
 
 
 async def test_without_alerts_there_are_zeros_and_no_means(gateway: Gateway, tenants: Tenants) -> None:

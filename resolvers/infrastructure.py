@@ -79,13 +79,14 @@ async def create_server(
     }
     columns, secrets = _cleaned(said)
     server = Server(**{"id": uuid7(), "port": SSH_PORT, "created_by": call.who.member_id, **columns})
-    _refuse_locked_out(server, {one for one, value in secrets.items() if value is not None})
+    _refuse_locked_out(auth_type, _held_after(server, secrets))
     async with call.work() as work:
         data_key = await _data_key(call, work, secrets)
-        await _keep(call, work, server, secrets, data_key)
+        # Told before its secrets are: a retry under the same key is answered with what was told first.
+        work.tell(server, "server.created", None)
+        _set(server, await _kept(call, work, server.id, secrets, data_key))
         work.add(server)
         await flush_unique(work, _TAKEN)
-        work.tell(server, "server.created", None)
     return server
 
 
@@ -101,10 +102,10 @@ async def update_server(call: Call, *, id: UUID, expected_version: int, **change
         server = await work.locked(Server, id, expected_version=expected_version)
         before = server.facets()
         changed = sorted(name for name, value in columns.items() if getattr(server, name) != value)
-        for name in changed:
-            setattr(server, name, columns[name])
-        _refuse_locked_out(server, _held_after(server, secrets))
-        await _keep(call, work, server, secrets, data_key)
+        _refuse_locked_out(columns.get("auth_type", server.auth_type), _held_after(server, secrets))
+        # First the secrets, then the row, once: each is flushed, and a row that is flushed twice has two versions.
+        kept = await _kept(call, work, id, secrets, data_key)
+        _set(server, {name: columns[name] for name in changed} | kept)
         if secrets:
             # A key in the place of another changes no column, and is a change all the same.
             server.updated_at = work.now
@@ -139,17 +140,25 @@ async def _data_key(call: Call, work: UnitOfWork, secrets: dict[str, bytes | Non
     return await call.services.keyring.current(work.session) if wanted else None
 
 
-async def _keep(
-    call: Call, work: UnitOfWork, server: Server, secrets: dict[str, bytes | None], data_key: DataKey | None
-) -> None:
-    owner = Owner(SecretOwner.SERVER, server.id)
+async def _kept(
+    call: Call, work: UnitOfWork, server_id: UUID, secrets: dict[str, bytes | None], data_key: DataKey | None
+) -> dict[str, Any]:
+    """Keep or forget each; the server's columns that say so."""
+    owner = Owner(SecretOwner.SERVER, server_id)
+    columns: dict[str, Any] = {}
     for name, value in secrets.items():
         kept: UUID | None = None
         if value is None:
             await forget_secrets(work, owner, SECRETS[name][0])
         elif data_key is not None:
             kept = (await keep_secret(call, work, owner, SECRETS[name][0], value, data_key)).id
-        setattr(server, f"{name}_secret_id", kept)
+        columns[f"{name}_secret_id"] = kept
+    return columns
+
+
+def _set(server: Server, columns: dict[str, Any]) -> None:
+    for name, value in columns.items():
+        setattr(server, name, value)
 
 
 def _held_after(server: Server, secrets: dict[str, bytes | None]) -> set[str]:
@@ -159,11 +168,11 @@ def _held_after(server: Server, secrets: dict[str, bytes | None]) -> set[str]:
     }
 
 
-def _refuse_locked_out(server: Server, held: set[str]) -> None:
+def _refuse_locked_out(auth_type: ServerAuthType, held: set[str]) -> None:
     """Raises INVALID unless what one signs in with is among what is ``held``."""
-    needed = _NEEDED[server.auth_type]
+    needed = _NEEDED[auth_type]
     if needed not in held:
-        words = f"With {server.auth_type.value.upper()} this is needed."
+        words = f"With {auth_type.value.upper()} this is needed."
         raise invalid(words, "input", SECRETS[needed][1])
 
 

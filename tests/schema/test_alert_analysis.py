@@ -357,13 +357,16 @@ async def test_of_many_that_come_at_once_each_takes_another(gateway: Gateway, te
 async def test_a_claim_costs_as_many_statements_however_many_wait(
     gateway: Gateway, tenants: Tenants, analyst: Principal, database: Database
 ) -> None:
-    await fire(gateway, tenants.mine, 3)
+    await fire(gateway, tenants.mine, 4)
+    for _ in range(2):
+        # The tenant's key for what is sealed is made, then read, then known.
+        await claim(gateway, analyst)
     with counted(database) as few:
         await claim(gateway, analyst)
     await fire(gateway, tenants.mine, 60)
     with counted(database) as many:
         await claim(gateway, analyst)
-    assert len(many) == len(few)
+    assert [one[:60] for one in many] == [one[:60] for one in few]
 
 
 async def test_whoever_answers_in_a_conversation_about_it_is_given_the_alert(

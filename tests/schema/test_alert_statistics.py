@@ -200,7 +200,7 @@ GROUP BY h, severity ORDER BY h DESC
 """
 _INSTANCES: Final = """
 INSERT INTO alert_instance_rollups (tenant_id, hour, instance, alerts)
-SELECT :tenant, date_trunc('hour', now()) - h * interval '1 hour', 'node-' || i || ':9100', count(*)
+SELECT :tenant, date_trunc('hour', now()) - h * interval '1 hour', 'node-' || i, count(*)
 FROM (SELECT n % 2160 AS h, (n / 2160 + n * 31) % 50 AS i FROM generate_series(1, :alerts) AS n) made
 GROUP BY h, i ORDER BY h DESC
 """

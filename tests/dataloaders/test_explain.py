@@ -60,22 +60,17 @@ BY_ID: Final = (
         for log in ("audit_logs", "data_access_logs")
         for filter in ("occurred_after", "occurred_before")
     }
-    | {("activity_logs", filter): "created_at" for filter in ("created_after", "created_before")}
     | {
-        ("alerts", "started_after"): "starts_at",
-        ("alerts", "started_before"): "starts_at",
-        ("alerts", "include_ignored"): "is_ignored",
+        (list, f"{verb}_{side}"): column
+        for list, verb, column in (
+            ("activity_logs", "created", "created_at"),
+            ("alerts", "started", "starts_at"),
+            ("terminal_sessions", "started", "started_at"),
+        )
+        for side in ("after", "before")
     }
+    | {("alerts", "include_ignored"): "is_ignored"}
 )
-BY_ID: Final = {
-    (log, filter): "id"
-    for log in ("audit_logs", "data_access_logs")
-    for filter in ("occurred_after", "occurred_before")
-} | {
-    (list, f"{verb}_{side}"): f"{verb}_at"
-    for list, verb in (("activity_logs", "created"), ("terminal_sessions", "started"))
-    for side in ("after", "before")
-}
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {

@@ -47,14 +47,6 @@ TO_COME: Final = {
         PolicyDecision PolicyRule PolicyRuleConnection PolicyRuleEdge PolicyRulePayload
         CreatePolicyRuleInput UpdatePolicyRuleInput DeletePolicyRuleInput
     """,
-    "alerts": """
-        Query.alertStats
-        Mutation.requestAlertAnalysis Mutation.claimAlertAnalysis
-        Mutation.submitAlertAnalysis Mutation.failAlertAnalysis
-        AlertStats InstanceCount SeverityCount StatsWindow TimeBucket
-        ClaimAlertAnalysisInput ClaimAlertAnalysisPayload
-        FailAlertAnalysisInput RequestAlertAnalysisInput SubmitAlertAnalysisInput
-    """,
 }
 """By the domain that brings them: types, and fields of types that are there already."""
 

@@ -22,8 +22,12 @@ async def analyse(call: SharingCall) -> None:
     session = call.shared.session
     idle = await session.scalars(
         select(Alert.id)
-        .where(Alert.tenant_id == call.tenant_id, Alert.analysis_status == AnalysisStatus.NONE)
-        .order_by(Alert.alert_name, Alert.id)
+        .where(
+            Alert.tenant_id == call.tenant_id,
+            Alert.analysis_status == AnalysisStatus.NONE,
+            Alert.is_ignored.is_(False),
+        )
+        .order_by(Alert.starts_at.desc(), Alert.id)
         .limit(4)
     )
     for number, id in enumerate(list(idle)):

@@ -79,15 +79,10 @@ async def _start(stage: Stage, guest: Guest, name: str, url: str, seconds: float
 
 
 @asynccontextmanager
-async def _at_work(stage: Stage, guest: Guest) -> AsyncIterator[list[Hands]]:
-    """The workers; those that are to die think for so long that they are met at work."""
-    names = [*DOOMED, *(f"worker-{number}" for number in range(WORKERS - len(DOOMED)))]
-    hands = [
-        await _start(stage, guest, name, stage.gateways[number % 2].url, 9.0 if name in DOOMED else 0.15)
-        for number, name in enumerate(names)
-    ]
+async def _all_ended(hands: list[Hands]) -> AsyncIterator[None]:
+    """Whoever is at work when the block ends is at work no more."""
     try:
-        yield hands
+        yield
     finally:
         for one in hands:
             if one.process.returncode is None:
@@ -154,11 +149,20 @@ async def test_each_alert_is_analysed_once_and_none_is_forgotten(stage: Stage, a
     def all_is_done(rows: list[Alert]) -> bool:
         return {one.analysis_status for one in rows} == {AnalysisStatus.COMPLETED}
 
-    async with _sweeping(stage), _at_work(stage, guest) as hands:
+    def some_is_done(rows: list[Alert]) -> bool:
+        return both_are_at_work(rows) and any(one.analyzed for one in rows)
+
+    hands: list[Hands] = []
+    async with _sweeping(stage), _all_ended(hands):
+        # Those that are to die come first and think for so long that they are met at work.
+        for number, name in enumerate(DOOMED):
+            hands.append(await _start(stage, guest, name, stage.gateways[number % 2].url, 9.0))
         await _until(stage, guest, hands, both_are_at_work)
-        for one in hands:
-            if one.name in DOOMED:
-                one.process.kill()
+        for number in range(WORKERS - len(DOOMED)):
+            hands.append(await _start(stage, guest, f"worker-{number}", stage.gateways[number % 2].url, 0.15))
+        await _until(stage, guest, hands, some_is_done)
+        for one in hands[: len(DOOMED)]:
+            one.process.kill()
         await _until(stage, guest, hands, all_is_done)
     rows = await _rows(stage, guest.tenant_id)
     assert {one.id for one in rows} == ids

@@ -20,7 +20,7 @@ from tests.world import Tenants
 HOUR = timedelta(hours=1)
 
 
-async def _taken(database: Database, tenant_id: UUID, count: int, lease: timedelta) -> list[UUID]:
+async def taken(database: Database, tenant_id: UUID, count: int, lease: timedelta) -> list[UUID]:
     """Alerts whose analyses workers hold for ``lease`` from now."""
     now = utcnow()
     rows = [
@@ -49,15 +49,16 @@ async def _all(database: Database, tenant_id: UUID, statement: Any) -> list[Any]
         return list(await session.scalars(statement))
 
 
-async def _statuses(database: Database, tenant_id: UUID) -> list[AnalysisStatus]:
+async def statuses(database: Database, tenant_id: UUID) -> list[AnalysisStatus]:
+    """Where the tenant's analyses stand."""
     return await _all(database, tenant_id, select(Alert.analysis_status).where(Alert.tenant_id == tenant_id))
 
 
 async def test_each_lost_analysis_is_queued_again_once_however_many_notice_it_together(
     database: Database, tenants: Tenants
 ) -> None:
-    lost = {one: await _taken(database, one, 30, -HOUR) for one in (tenants.mine, tenants.other)}
-    held = await _taken(database, tenants.mine, 3, HOUR)
+    lost = {one: await taken(database, one, 30, -HOUR) for one in (tenants.mine, tenants.other)}
+    held = await taken(database, tenants.mine, 3, HOUR)
     announced = Announced()
     racers = [LostAnalyses(database, announced, utcnow) for _ in range(6)]
     await asyncio.gather(*(one.sweep() for one in racers), *(one.sweep() for one in racers))
@@ -80,7 +81,7 @@ async def test_a_tenant_that_cannot_be_served_keeps_no_other_waiting(
     database: Database, tenants: Tenants, monkeypatch: Any
 ) -> None:
     for one in (tenants.mine, tenants.other):
-        await _taken(database, one, 1, -HOUR)
+        await taken(database, one, 1, -HOUR)
     lost = LostAnalyses(database, Announced(), utcnow)
     take_back = lost.take_back
 
@@ -91,8 +92,8 @@ async def test_a_tenant_that_cannot_be_served_keeps_no_other_waiting(
 
     monkeypatch.setattr(lost, "take_back", broken)
     await lost.sweep()
-    assert await _statuses(database, tenants.mine) == [AnalysisStatus.QUEUED]
-    assert await _statuses(database, tenants.other) == [AnalysisStatus.RUNNING]
+    assert await statuses(database, tenants.mine) == [AnalysisStatus.QUEUED]
+    assert await statuses(database, tenants.other) == [AnalysisStatus.RUNNING]
     monkeypatch.undo()
     await lost.sweep()
-    assert await _statuses(database, tenants.other) == [AnalysisStatus.QUEUED]
+    assert await statuses(database, tenants.other) == [AnalysisStatus.QUEUED]

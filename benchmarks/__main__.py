@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import fanout, policy
+from benchmarks import alerts, fanout, policy
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--subscribers", type=int, nargs="+", default=[200, 1000], help="default 200 1000")
     arguments = parser.parse_args()
     policy.run(arguments.rounds)
+    alerts.run(arguments.rounds)
     fanout.run(arguments.subscribers, arguments.rounds, arguments.seconds)
 
 

@@ -137,12 +137,19 @@ class Order:
     """One way to sort: a key that is never null, so that row comparisons can use the index.
 
     ``nulls`` replaces a null of a nullable timestamp by the end of time that puts it last. Where the column
-    ``is_unique`` in a tenant there are no ties, and no id is compared to break them.
+    ``is_unique`` in a tenant there are no ties, and no id is compared to break them. ``then`` is what breaks them
+    before the id does.
     """
 
     column: InstrumentedAttribute[Any]
     nullable: bool = False
     is_unique: bool = False
+    then: InstrumentedAttribute[Any] | None = None
+
+    @property
+    def parts(self) -> tuple[Order, ...]:
+        """What is compared before the id, one after the other."""
+        return (self,) if self.then is None else (replace(self, then=None), Order(self.then))
 
     def key(self, direction: Direction) -> ColumnElement[Any]:
         """The SQL the index is made over."""
@@ -155,6 +162,8 @@ class Order:
 
     def value(self, row: Any) -> Any:
         """What a cursor keeps of the row."""
+        if self.then is not None:
+            return [part.value(row) for part in self.parts]
         value = getattr(row, self.column.key)
         return value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
 
@@ -190,6 +199,8 @@ class Listing:
     default: tuple[str, Direction] = ("created_at", Direction.DESC)
     always: Callable[[Mapping[str, Any]], list[ColumnElement[bool]]] = lambda _: []
     across_tenants: bool = False
+    apart: Callable[[Mapping[str, Any]], list[Mapping[str, Any]]] = lambda given: [given]
+    """Filters that together match what the given one does, and no row twice: each is read by an index in its order."""
 
     def statement(self, tenant_id: UUID, given: Mapping[str, Any], *, own: bool = False) -> Select[Any] | None:
         """All rows that match, unsorted; None when nothing can. ``own``: without those that the platform shares."""
@@ -292,8 +303,8 @@ class Sorter:
     def keys(self) -> tuple[ColumnElement[Any], ...]:
         """What is sorted by, ties included."""
         # A list by id has no second key: with one, neither the index nor the months of a log would be told apart.
-        first = self.order.key(self.direction)
-        return (first,) if self.order.is_unique or self.order.column.key == "id" else (first, self.model.id)
+        first = tuple(part.key(self.direction) for part in self.order.parts)
+        return first if self.order.is_unique or self.order.column.key == "id" else (*first, self.model.id)
 
     def beyond(self, cursor: str, later: bool) -> ColumnElement[bool]:
         """Rows on the far side of ``cursor``. Raises BAD_REQUEST."""
@@ -306,7 +317,7 @@ class Sorter:
         beyond: ColumnElement[bool] = key > end if forward else key < end
         return beyond
 
-    def _place(self, cursor: str) -> tuple[Any, Any]:
+    def _place(self, cursor: str) -> tuple[Any, ...]:
         try:
             if len(cursor) > _CURSOR_MAX:
                 raise ValueError("too long")
@@ -314,11 +325,15 @@ class Sorter:
             name, direction, value, row_id = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
             if (name, direction) != (self.name, self.direction.value):
                 raise ValueError("another order")
-            parsed = self.order.parse(value, self.direction)
-            bound = parsed if isinstance(parsed, ColumnElement) else bindparam(None, parsed, self.order.column.type)
-            return bound, bindparam(None, UUID(row_id), Uuid())
+            values = value if self.order.then is not None else [value]
+            bound = [self._bound(part, one) for part, one in zip(self.order.parts, values, strict=True)]
+            return *bound, bindparam(None, UUID(row_id), Uuid())
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise BadRequest("This cursor does not belong to this list and order.") from error
+
+    def _bound(self, order: Order, value: Any) -> Any:
+        parsed = order.parse(value, self.direction)
+        return parsed if isinstance(parsed, ColumnElement) else bindparam(None, parsed, order.column.type)
 
     def sort(self, statement: Select[Any], backward: bool) -> Select[Any]:
         """``statement`` in this order, or from its other end."""
@@ -326,7 +341,7 @@ class Sorter:
         return statement.order_by(*(key.desc() if descending else key.asc() for key in self.keys))
 
     def merged(self, lists: list[Select[Any]], backward: bool, limit: int) -> Select[Any]:
-        """The first rows of several tenants' together: each tenant's are read by the index, in its order."""
+        """The first rows of several lists together: each list's are read by the index, in its order."""
         parts = [self.sort(one, backward).limit(limit).subquery() for one in lists]
         row = aliased(self.model, union_all(*(select(part) for part in parts)).subquery())
         column = getattr(row, self.order.column.key)
@@ -359,6 +374,10 @@ async def read_page(
     if owners := listing.owners(tenant_id):
         # One by one: an index over (tenant_id, …) has no order for two tenants at once.
         each = [listing.statement(owner, given, own=True) for owner in owners]
+        lists = [one.where(*bounded) for one in each if one is not None]
+        statement = sorter.merged(lists, window.backward, size + 1)
+    elif len(parts := listing.apart(given)) > 1:
+        each = [listing.statement(tenant_id, one) for one in parts]
         lists = [one.where(*bounded) for one in each if one is not None]
         statement = sorter.merged(lists, window.backward, size + 1)
     else:

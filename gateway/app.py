@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.alertmanager import alertmanager_endpoint
 from gateway.anchors import anchor_target
 from gateway.approval_wait import approval_wait_endpoint
 from gateway.health import livez, metrics, readyz
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> GatewayApp:
             operations.serve(services, limits)
             app.state.rate_limits = limits
             app.state.services = services
+            app.state.take_alerts = alertmanager_endpoint(services, limits, options)
             app.state.draining = False
             app.state.waiting = Waiting()
             stack.enter_context(observed(services, endpoint.connections))
@@ -129,6 +131,10 @@ def create_app(settings: Settings) -> GatewayApp:
                 stack.push_async_callback(worker.stop)
             yield
 
+    async def alertmanager(request: Request) -> Response:
+        answer: Response = await request.app.state.take_alerts(request)
+        return answer
+
     async def heartbeats(request: Request) -> Response:
         state = request.app.state
         return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
@@ -142,6 +148,7 @@ def create_app(settings: Settings) -> GatewayApp:
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
+            Route("/ingest/alertmanager", alertmanager, methods=["POST"]),
             Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
             Route("/v1/approvals/{id}/wait", wait, methods=["GET"]),
             Route("/livez", livez),

@@ -15,10 +15,12 @@ import structlog
 from gateway.leadership import RENEWAL_SECONDS, Leadership
 from models.database import Database
 from models.errors import Unavailable
+from resolvers.alert_escalation import Escalation
 from resolvers.anchors import Anchoring, AnchorTarget
 from resolvers.approval_deadlines import ApprovalDeadlines
 from resolvers.liveness import Liveness
 from resolvers.log_months import LogMonths
+from resolvers.lost_analyses import LostAnalyses
 from resolvers.offboarding import Offboarding
 from resolvers.post import Post
 from resolvers.retention import (
@@ -108,6 +110,7 @@ class Worker:
         post: Post | None = None,
         mail_seconds: float = 1.0,
         approval_seconds: float = 1.0,
+        escalation_seconds: float = 2.0,
     ) -> None:
         rules = RetentionRules(
             timedelta(hours=key_hours), timedelta(days=event_days), event_count, timedelta(days=activity_days)
@@ -118,6 +121,8 @@ class Worker:
         self.leadership = Leadership(database)
         self.liveness = Liveness(database, means.announcer, means.clock)
         self.deadlines = ApprovalDeadlines(database, means.announcer, means.clock)
+        escalation = Escalation(database, means.announcer, means.clock)
+        lost = LostAnalyses(database, means.announcer, means.clock)
         offboarding = Offboarding(database, means.announcer, means.clock, timedelta(days=tenant_days))
         self.jobs = (
             Job("leadership", self.leadership.renew, _every(RENEWAL_SECONDS), RENEWAL_SECONDS),
@@ -126,6 +131,8 @@ class Worker:
             Job("liveness-hints", self._listen, _every(sweep_seconds)),
             # Told within 3 s, too.
             Job("approval-deadlines", self.deadlines.run, _every(approval_seconds), 2.0),
+            Job("escalation", escalation.sweep, _every(escalation_seconds)),
+            Job("lost-analyses", lost.sweep, _every(sweep_seconds), 2.0),
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
             self._led("delete-activity", lambda go_on: delete_activity(database, rules, go_on), retention_seconds),

@@ -11,6 +11,9 @@ from models.agents import (
     Decision,
     ReferenceKind,
 )
+from models.alert_analysis import AnalysisStatus
+from models.alert_counts import AlertCount, AlertInstanceRollup, AlertRollup
+from models.alerts import Alert, AlertAction, AlertRule, AlertSeverity, AlertStatus
 from models.approvals import (
     ApprovalCount,
     ApprovalDecision,
@@ -71,6 +74,7 @@ from models.governance import (
     TopicScope,
 )
 from models.identity_providers import IdentityProvider, SpentIdToken
+from models.infrastructure import Server, ServerAuthType, TerminalSession
 from models.registry import (
     AgentAssignment,
     AssignmentStatus,
@@ -180,6 +184,8 @@ __all__ = [
     "SealedRow",
     "Secret",
     "SecretOwner",
+    "Server",
+    "ServerAuthType",
     "Session",
     "SharedRow",
     "SignInFailure",
@@ -196,6 +202,7 @@ __all__ = [
     "TenantRow",
     "TenantStatus",
     "TenantStream",
+    "TerminalSession",
     "Tool",
     "ToolExecution",
     "ToolKind",
@@ -209,4 +216,13 @@ __all__ = [
     "WorkspaceStatus",
     "tenant_limits",
     "utcnow",
+    "AlertCount",
+    "AlertInstanceRollup",
+    "AlertRollup",
+    "Alert",
+    "AlertAction",
+    "AlertRule",
+    "AlertSeverity",
+    "AlertStatus",
+    "AnalysisStatus",
 ]

@@ -147,6 +147,7 @@ class Conversation(ImportedRow):
             belongs_to("user_id", "users", ondelete="CASCADE"),
             belongs_to("contact_id", "contacts", ondelete="CASCADE"),
             belongs_to("agent_id", "agents", ondelete="SET NULL"),
+            belongs_to("alert_id", "alerts", ondelete="SET NULL"),
             one_of("kind", ConversationKind),
             one_of("status", ConversationStatus),
             CheckConstraint("message_count >= 0 AND token_count >= 0", name="counts"),
@@ -166,7 +167,7 @@ class Conversation(ImportedRow):
             Index("ix_conversations_user", "tenant_id", "user_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_contact", "tenant_id", "contact_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_agent", "tenant_id", "agent_id", text("created_at DESC"), text("id DESC")),
-            Index("ix_conversations_alert", "tenant_id", "alert_id"),
+            Index("ix_conversations_alert", "tenant_id", "alert_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_status", "tenant_id", "status"),
             Index("ix_conversations_search", "search", postgresql_using="gin"),
         )

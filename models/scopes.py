@@ -41,7 +41,15 @@ class Scope(StrEnum):
     RUNS_WRITE = "runs:write"
     ACTIVITY_READ = "activity:read"
     ACTIVITY_WRITE = "activity:write"
+    ALERTS_READ = "alerts:read"
+    ALERTS_WRITE = "alerts:write"
+    ALERTS_ANALYZE = "alerts:analyze"
     ALERTS_INGEST = "alerts:ingest"
+    ALERT_RULES_WRITE = "alert_rules:write"
+    SERVERS_READ = "servers:read"
+    SERVERS_MANAGE = "servers:manage"
+    TERMINALS_READ = "terminals:read"
+    TERMINALS_WRITE = "terminals:write"
     AUDIT_READ = "audit:read"
     AUDIT_EVENTS_READ = "audit_events:read"
     AUDIT_EVENTS_REVIEW = "audit_events:review"
@@ -79,6 +87,7 @@ _VIEWER: Final = frozenset(
         Scope.ACTIVITY_READ,
         Scope.APPROVALS_READ,
         Scope.POLICIES_READ,
+        Scope.ALERTS_READ,
     }
 )
 # One's own conversations need no scope to be read; this one begins them and speaks in them.
@@ -101,6 +110,11 @@ _OPERATOR: Final = _MEMBER | {
     Scope.AUDIT_EVENTS_READ,
     Scope.AUDIT_EVENTS_REVIEW,
     Scope.QUERY_EVENTS_READ,
+    Scope.ALERTS_WRITE,
+    Scope.ALERTS_ANALYZE,
+    Scope.SERVERS_READ,
+    Scope.TERMINALS_READ,
+    Scope.TERMINALS_WRITE,
 }
 _ADMIN: Final = frozenset(Scope) - {Scope.PUBLIC, Scope.PLATFORM_ADMIN}
 
@@ -115,6 +129,8 @@ ROLE_SCOPES: Final[dict[Role, frozenset[Scope]]] = {
         Scope.AUDIT_EVENTS_READ,
         Scope.GOVERNANCE_HISTORY_READ,
         Scope.QUERY_EVENTS_READ,
+        Scope.SERVERS_READ,
+        Scope.TERMINALS_READ,
     },
     Role.ADMIN: _ADMIN,
     # A key carries its own scopes, so the role itself gives none beyond being known.
@@ -128,6 +144,8 @@ INGEST_SCOPES: Final = frozenset(
         Scope.WORKSPACES_REGISTER,
         Scope.HEARTBEATS_WRITE,
         Scope.ACTIVITY_WRITE,
+        Scope.ALERTS_READ,
+        Scope.ALERTS_ANALYZE,
         Scope.ALERTS_INGEST,
         Scope.AGENTS_READ,
         Scope.CONVERSATIONS_READ,

@@ -10,6 +10,7 @@ from sqlalchemy import Table, delete, select
 from models import (
     Agent,
     AgentRun,
+    Alert,
     Contact,
     Conversation,
     ConversationKind,
@@ -58,7 +59,8 @@ async def start_conversation(
 ) -> Conversation:
     """A new conversation: the caller's own, or a contact's. Commits.
 
-    Raises FORBIDDEN for a contact's without conversations:write, INVALID, NOT_FOUND.
+    Raises FORBIDDEN for a contact's without conversations:write and for an alert's without alerts:read, INVALID,
+    NOT_FOUND.
     """
     conversation = Conversation(
         id=uuid7(),
@@ -69,6 +71,7 @@ async def start_conversation(
         metadata_=document(metadata, METADATA_LIMIT_BYTES, "metadata") if metadata is not None else {},
         agent_id=agent_id,
         contact_id=contact_id,
+        alert_id=alert_id,
     )
     _refuse_mismatch(call, kind, contact_id, alert_id)
     if kind is not ConversationKind.CONTACT:
@@ -77,6 +80,8 @@ async def start_conversation(
         place = await _place_of(call, work, agent_id)
         if contact_id is not None:
             await _refuse_unknown(work, Contact, contact_id, "contactId", "contact")
+        if alert_id is not None:
+            await _refuse_unknown(work, Alert, alert_id, "alertId", "alert")
         work.add(conversation)
         await work.session.flush()
         work.tell(conversation, "conversation.started", None, workspace_id=place)
@@ -142,11 +147,12 @@ async def _empty(work: UnitOfWork, table: Table, conversation_id: UUID) -> None:
 
 
 def _refuse_mismatch(call: Call, kind: ConversationKind, contact_id: UUID | None, alert_id: UUID | None) -> None:
-    if alert_id is not None:
-        # No domain keeps alerts yet: whichever is named is not there.
-        raise not_found("alert", "input", "alertId")
     if kind is ConversationKind.ALERT_CHAT:
-        raise invalid("An ALERT_CHAT names its alertId.", "input", "alertId")
+        if alert_id is None:
+            raise invalid("An ALERT_CHAT names its alertId.", "input", "alertId")
+        call.require(Scope.ALERTS_READ)
+    elif alert_id is not None:
+        raise invalid("Only an ALERT_CHAT has an alertId.", "input", "alertId")
     if kind is ConversationKind.CONTACT:
         if not call.allows(Scope.CONVERSATIONS_WRITE):
             raise Forbidden(f"A contact's conversation needs the scope {Scope.CONVERSATIONS_WRITE.value}.")

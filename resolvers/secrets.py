@@ -23,6 +23,7 @@ from models import (
     Scope,
     Secret,
     SecretOwner,
+    Server,
     Tenant,
     TenantRow,
     Workspace,
@@ -42,6 +43,7 @@ _MODELS: Final[dict[type[TenantRow], SecretOwner]] = {
     Workspace: SecretOwner.WORKSPACE,
     Agent: SecretOwner.AGENT,
     LlmProvider: SecretOwner.LLM_PROVIDER,
+    Server: SecretOwner.SERVER,
 }
 """What can own secrets, besides the tenant; a domain that comes to hold some adds itself."""
 

@@ -55,6 +55,19 @@ class Branding(Shape):
     primary_color: str = Field(default="#000000", pattern=r"^#[0-9a-fA-F]{6}$")
 
 
+_Seconds = Annotated[int, Field(ge=60, le=2_592_000)]
+
+
+class EscalationSeconds(Shape):
+    """After how long an alert that nobody acknowledges is escalated, by severity; null is never."""
+
+    critical: _Seconds | None = None
+    error: _Seconds | None = None
+    warning: _Seconds | None = None
+    info: _Seconds | None = None
+    unknown: _Seconds | None = None
+
+
 class TenantSettings(Shape):
     """What a tenant's administrators set."""
 
@@ -63,6 +76,7 @@ class TenantSettings(Shape):
     max_tokens_per_request: int = Field(default=32_000, ge=100, le=32_000)
     enabled_agents: list[str] = Field(default_factory=list)
     custom_branding: Branding = Branding()
+    alert_escalation_seconds: EscalationSeconds = EscalationSeconds()
 
 
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -17,6 +17,11 @@ from schema.activity_logs import ActivityLogMutations, ActivityLogQueries
 from schema.activity_stream import ActivitySubscriptions
 from schema.agent_templates import AgentTemplateMutations, AgentTemplateQueries
 from schema.agents import AgentMutations, AgentQueries
+from schema.alert_analysis import AlertAnalysisMutations
+from schema.alert_rules import AlertRuleMutations, AlertRuleQueries
+from schema.alert_statistics import AlertStatisticsQueries
+from schema.alert_streams import AlertSubscriptions
+from schema.alerts import AlertMutations, AlertQueries
 from schema.approval_commands import ApprovalMutations
 from schema.approval_streams import ApprovalSubscriptions
 from schema.approvals import ApprovalQueries
@@ -35,6 +40,7 @@ from schema.discovery import DiscoveryQueries
 from schema.governance import GovernanceMutations, GovernanceQueries
 from schema.governance_versions import GovernanceVersionMutations, GovernanceVersionQueries
 from schema.identity_providers import IdentityProviderMutations, IdentityProviderQueries
+from schema.infrastructure import InfrastructureMutations, InfrastructureQueries
 from schema.llm_providers import LlmProviderMutations, LlmProviderQueries
 from schema.message_streams import MessageSubscriptions
 from schema.messages import MessageMutations, MessageQueries
@@ -48,6 +54,7 @@ from schema.secrets import SecretMutations, SecretQueries
 from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
+from schema.terminal_sessions import TerminalSessionMutations, TerminalSessionQueries
 from schema.usage import UsageQueries
 from schema.users import UserMutations, UserQueries
 from schema.workspace_streams import RegistrySubscriptions
@@ -60,6 +67,9 @@ class Query(
     AgentQueries,
     AgentTemplateQueries,
     ApprovalQueries,
+    AlertQueries,
+    AlertRuleQueries,
+    AlertStatisticsQueries,
     AuditQueries,
     AuditEventQueries,
     CatalogQueries,
@@ -73,6 +83,7 @@ class Query(
     GovernanceQueries,
     GovernanceVersionQueries,
     IdentityProviderQueries,
+    InfrastructureQueries,
     LlmProviderQueries,
     MessageQueries,
     ProhibitedTopicQueries,
@@ -82,6 +93,7 @@ class Query(
     StructureEventQueries,
     TenantQueries,
     UsageQueries,
+    TerminalSessionQueries,
     UserQueries,
     SecretQueries,
 ):
@@ -96,6 +108,9 @@ class Mutation(
     AgentMutations,
     AgentTemplateMutations,
     ApprovalMutations,
+    AlertMutations,
+    AlertRuleMutations,
+    AlertAnalysisMutations,
     AuditMutations,
     AuditEventMutations,
     CatalogMutations,
@@ -108,6 +123,7 @@ class Mutation(
     GovernanceMutations,
     GovernanceVersionMutations,
     IdentityProviderMutations,
+    InfrastructureMutations,
     LlmProviderMutations,
     MessageMutations,
     RecoveryMutations,
@@ -118,6 +134,7 @@ class Mutation(
     RunMutations,
     SessionMutations,
     TenantMutations,
+    TerminalSessionMutations,
     UserMutations,
     SecretMutations,
 ):
@@ -125,7 +142,9 @@ class Mutation(
 
 
 @strawberry.type(description="What can be watched.")
-class Subscription(ActivitySubscriptions, ApprovalSubscriptions, MessageSubscriptions, RegistrySubscriptions):
+class Subscription(
+    ActivitySubscriptions, AlertSubscriptions, ApprovalSubscriptions, MessageSubscriptions, RegistrySubscriptions
+):
     """Root of subscriptions."""
 
 

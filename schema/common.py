@@ -90,7 +90,7 @@ describe(
     IDEMPOTENCY_MISMATCH="The idempotency key was used for another request.",
     INVALID_CREDENTIALS="Unknown account, wrong secret, or locked; which one is not told.",
     THROTTLED="Too many tries; wait.",
-    FENCED="A newer registration holds the lease.",
+    FENCED="The lease was lost: it ran out, or somebody else holds it.",
 )
 
 

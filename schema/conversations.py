@@ -20,6 +20,8 @@ from resolvers.call import Call
 from resolvers.conversation_access import is_own
 from resolvers.messages import mark_read, unread_count
 from schema.agents import Agent
+from schema.alert_analysis import AlertContext
+from schema.alerts import Alert
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, PAGE_ARGUMENTS, Connection, Node, connection, found, own_without
 from schema.conversation_filters import ConversationFilter, ConversationOrder
@@ -93,7 +95,14 @@ class Conversation(Node):
         scope=Scope.SIGNED_IN,
     )
     agent: Agent | None = to_one(models.Agent, "Who answers in it.", "agent_id")
-    alert_id: ID | None = column("The alert it is about.", "alert_typeid")
+    alert: Alert | None = to_one(models.Alert, "The alert it is about.", "alert_id")
+    alert_context: AlertContext | None = to_one(
+        models.Alert,
+        "What whoever answers has to know of that alert; whoever sees the conversation sees it.",
+        "alert_id",
+        scope=Scope.SIGNED_IN,
+    )
+    alert_id: ID | None = column("The id of the alert it is about.", "alert_typeid")
     llm_provider_id: ID | None = column("The model provider that answers in it.", "llm_provider_typeid")
     messages: Connection[Message] = computed(
         _messages,

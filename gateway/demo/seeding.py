@@ -10,12 +10,15 @@ from uuid import UUID
 from dataloaders.tenants import tenant_by_slug
 from gateway.demo.acme import ACME
 from gateway.demo.agents import enrol, place
+from gateway.demo.alerts import fire
+from gateway.demo.analyses import analyse
 from gateway.demo.approvals import ask
 from gateway.demo.catalog import furnish, share
 from gateway.demo.doings import draw, live
 from gateway.demo.file import DemoFile, DemoTenant, read_demo
 from gateway.demo.globex import GLOBEX
 from gateway.demo.governance import govern
+from gateway.demo.infrastructure import equip
 from gateway.demo.keys import FLEET, bygone_keys, fleet_key
 from gateway.demo.people import PLATFORM_ADMIN, logins, platform_admin, settle
 from gateway.demo.places import build, is_built, wake
@@ -96,5 +99,8 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await bygone_keys(call)
             await talk(call, agents)
             await govern(call, agents)
+            await fire(call, sample.slug, rng)
+            await analyse(call)
+            await equip(call)
     await ask(services, admin.tenant_id)
     await wake(services, admin.tenant_id, sample, rng)

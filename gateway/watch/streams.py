@@ -29,6 +29,14 @@ subscription Watch($after: EventCursor, $filter: WorkspaceFilter) {{
   }}
 }}
 """
+_ALERTS: Final = f"""
+subscription Watch($after: EventCursor, $filter: AlertFilter) {{
+  stream: alertFeed(after: $after, filter: $filter) {{
+    {_PLACES}
+    ... on AlertItem {{ occurredAt kind entityId matchesFilter alert {{ alertName severity status instance }} }}
+  }}
+}}
+"""
 _HEARTBEATS: Final = """
 subscription Watch($workspaceIds: [ID!], $minIntervalMilliseconds: Int! = 1000) {
   stream: heartbeats(workspaceIds: $workspaceIds, minIntervalMilliseconds: $minIntervalMilliseconds) {
@@ -86,6 +94,13 @@ def _workspace(item: Item) -> str:
     )
 
 
+def _alert(item: Item) -> str:
+    alert = item["alert"] or {}
+    left = "" if item["matchesFilter"] else "(left the filter)"
+    named = [alert.get(name) for name in ("severity", "status", "alertName", "instance")]
+    return _columns(item["occurredAt"], item["kind"], item["entityId"], *named, left)
+
+
 def _heartbeat(beat: Item) -> str:
     errors = f"errors {beat['errorRate']:.0%}" if beat["errorRate"] else ""
     tasks = f"tasks {beat['activeTasks']}" if beat["activeTasks"] else ""
@@ -95,5 +110,6 @@ def _heartbeat(beat: Item) -> str:
 STREAMS: Final[Mapping[str, Stream]] = {
     "activityFeed": Stream("activityFeed", _ACTIVITY, True, _activity),
     "workspaceStatus": Stream("workspaceStatus", _WORKSPACES, True, _workspace),
+    "alertFeed": Stream("alertFeed", _ALERTS, True, _alert),
     "heartbeats": Stream("heartbeats", _HEARTBEATS, False, _heartbeat),
 }

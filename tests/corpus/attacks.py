@@ -240,6 +240,7 @@ def foreign() -> Iterator[Attack]:
     )
     yield from _strangers("", "/graphql", b'{"query":"{ __typename }"}')
     yield from _strangers("beats, ", "/ingest/heartbeats", b"[]")
+    yield from _strangers("alerts, ", "/ingest/alertmanager", b'{"alerts":[]}')
 
 
 def _strangers(what: str, path: str, good: bytes) -> Iterator[Attack]:

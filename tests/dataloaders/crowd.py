@@ -18,6 +18,10 @@ from models import (
     ActivityType,
     AgentStatus,
     AgentType,
+    AlertAction,
+    AlertSeverity,
+    AlertStatus,
+    AnalysisStatus,
     AssignmentStatus,
     ConversationKind,
     ConversationStatus,
@@ -27,6 +31,7 @@ from models import (
     Role,
     RunStatus,
     SecretOwner,
+    ServerAuthType,
     TenantPlan,
     TenantStatus,
     ToolKind,
@@ -214,6 +219,34 @@ SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'ext' || 
   now() - n * interval '1 second'
 FROM generate_series(1, :rows) AS n
 """,
+    "alert_rules": """
+INSERT INTO alert_rules (tenant_id, id, name, priority, alert_name_pattern, severity_pattern, instance_pattern,
+  job_pattern, action, enabled, version, created_at, deleted_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'rule ' || n, n % 151, '*', '*', '*', '*',
+  CASE WHEN n % 97 = 0 THEN 'ignore' ELSE 'manual' END, n % 89 > 0, 1, now() - n * interval '1 second',
+  CASE WHEN n % 3 = 0 THEN now() END
+FROM generate_series(1, :rows) AS n
+""",
+    "alerts": """
+WITH root AS (
+  INSERT INTO alerts (tenant_id, id, fingerprint, starts_at, received_at, alert_name, severity, status, labels,
+    annotations, raw_payload, action_taken, still_firing, analyzed, analysis_status, analysis_progress,
+    analysis_attempts, analysis_count, recommendations, version)
+  SELECT one, one, 'root', now() - interval '1 year', now() - interval '1 year', 'Root', 'info', 'firing', '{}', '{}',
+    '{}', 'manual', false, false, 'none', 0, 0, 0, '{}', 1 FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO alerts (tenant_id, id, fingerprint, starts_at, received_at, alert_name, severity, instance, job, status,
+  labels, annotations, raw_payload, action_taken, resolved_at, still_firing, analyzed, analysis_status,
+  analysis_progress, analysis_attempts, analysis_count, recommendations, version)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), md5(n::text), now() - n * interval '1 second',
+  now() - n * 7919 % 500000 * interval '1 second', 'Alert' || n % 151,
+  (ARRAY['critical', 'error', 'warning', 'info', 'unknown'])[1 + n % 7 % 5], 'host-' || n % 151, 'job-' || n % 151,
+  CASE WHEN n % 89 = 0 THEN 'firing' ELSE 'resolved' END, '{}', '{}', '{}',
+  CASE WHEN n % 97 = 0 THEN 'auto_analyze' WHEN n % 5 < 3 THEN 'ignore' ELSE 'manual' END,
+  CASE WHEN n % 89 = 0 THEN NULL ELSE now() END, false, n % 79 = 0,
+  CASE WHEN n % 83 = 0 THEN 'failed' ELSE 'none' END, 0, 0, 0, '{}', 1
+FROM generate_series(1, :rows) AS n
+""",
     "conversations": """
 WITH threads AS (
   INSERT INTO conversations (tenant_id, id, kind, status, metadata, message_count, token_count, created_at)
@@ -262,6 +295,26 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'skill' ELSE 'mcp' END,
   CASE WHEN n % 89 = 0 THEN 'timeout' ELSE 'success' END, 'tool_' || n % 151, CASE WHEN n % 101 < 5 THEN one END,
   CASE WHEN n % 103 < 5 THEN one END, CASE WHEN n % 107 < 5 THEN one END, CASE WHEN n % 109 < 5 THEN one END,
   now() - n * interval '1 second'
+FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
+""",
+    "servers": """
+WITH root AS (
+  INSERT INTO servers (tenant_id, id, name, hostname, port, username, auth_type, host_key_fingerprint, version,
+    created_at)
+  SELECT one, one, 'root', 'root.example', 22, 'ops', 'key', '', 1, now() - interval '1 year'
+  FROM unnest(CAST(:tenants AS uuid[])) AS one
+)
+INSERT INTO servers (tenant_id, id, name, hostname, port, username, auth_type, host_key_fingerprint, environment,
+  version, created_at)
+SELECT (CAST(:tenants AS uuid[]))[1 + n % :spread], gen_random_uuid(), 'server ' || n * 7919 % 1000003,
+  'host-' || n % 151, 22, 'ops', CASE WHEN n % 97 = 0 THEN 'password' ELSE 'key' END, '', 'environment ' || n % 149, 1,
+  now() - n * interval '1 second'
+FROM generate_series(1, :rows) AS n
+""",
+    "terminal_sessions": """
+INSERT INTO terminal_sessions (tenant_id, id, user_id, server_id, server_name, alert_id, started_at, ended_at)
+SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one END, CASE WHEN n % 103 < 5 THEN one END, 'server',
+  CASE WHEN n % 107 < 5 THEN one END, now() - n * interval '1 second', CASE WHEN n % 89 > 0 THEN now() END
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
 } | governed_crowd.FILL
@@ -317,6 +370,7 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         | _samples_of_talks(crowd)
         | _samples_of_places(crowd)
         | governed_crowd.samples(crowd.mine)
+        | _samples_of_servers(crowd)
         | {
             ("agents", "domain"): "domain 7",
             ("agents", "search"): "agent domain 15",
@@ -374,6 +428,20 @@ def _samples_of_talks(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("agent_runs", "agent_id"): crowd.mine,
         ("agent_runs", "conversation_id"): crowd.mine,
         ("agent_runs", "status"): [RunStatus.FAILED],
+        ("alert_rules", "action"): [AlertAction.IGNORE],
+        ("alert_rules", "enabled"): False,
+        ("alerts", "action_taken"): [AlertAction.AUTO_ANALYZE],
+        ("alerts", "alert_name"): "Alert7",
+        ("alerts", "analysis_status"): [AnalysisStatus.FAILED],
+        ("alerts", "analyzed"): True,
+        ("alerts", "include_ignored"): False,
+        ("alerts", "instance"): "host-7",
+        ("alerts", "job"): "job-7",
+        ("alerts", "search"): "host 7",
+        ("alerts", "severity"): [AlertSeverity.CRITICAL],
+        ("alerts", "started_after"): utcnow() - timedelta(minutes=50),
+        ("alerts", "started_before"): utcnow() - timedelta(hours=2),
+        ("alerts", "status"): [AlertStatus.FIRING],
         ("agent_runs", "user_id"): crowd.mine,
         ("contacts", "external_id"): "ext76",
         ("contacts", "search"): "contact 77",
@@ -411,4 +479,19 @@ def _samples_of_places(crowd: Crowd) -> dict[tuple[str, str], object]:
         ("structure_events", "agent_id"): crowd.mine,
         ("structure_events", "event_type"): ["WORKSPACE_MOVED"],
         ("structure_events", "workspace_id"): crowd.mine,
+    }
+
+
+def _samples_of_servers(crowd: Crowd) -> dict[tuple[str, str], object]:
+    return {
+        ("servers", "auth_type"): [ServerAuthType.PASSWORD],
+        ("servers", "environment"): "environment 7",
+        ("servers", "hostname"): "host-7",
+        ("servers", "name"): "server 31676",
+        ("terminal_sessions", "alert_id"): crowd.mine,
+        ("terminal_sessions", "is_open"): True,
+        ("terminal_sessions", "server_id"): crowd.mine,
+        ("terminal_sessions", "started_after"): utcnow() - timedelta(minutes=50),
+        ("terminal_sessions", "started_before"): utcnow() - timedelta(hours=2),
+        ("terminal_sessions", "user_id"): crowd.mine,
     }

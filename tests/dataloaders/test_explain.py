@@ -24,6 +24,8 @@ RESIDUAL: Final = {
     ("api_keys", "is_active"): "it asks two columns and the time, and a tenant has few keys",
     ("sessions", "is_active"): "it asks three columns and the time; sessions that ended long ago are deleted",
     ("agents", "type"): "eight words, most agents share one: an index would select little",
+    ("alert_rules", "action"): "three words, and a tenant has few rules",
+    ("alert_rules", "enabled"): "two values, and a tenant has few rules",
     ("conversations", "kind"): "three words, and most conversations share one",
     ("tool_executions", "kind"): "two words",
     ("tool_executions", "status"): "three words, and most uses share one",
@@ -34,6 +36,8 @@ RESIDUAL: Final = {
     ("data_access_logs", "data_category"): "five words",
     ("llm_providers", "is_enabled"): "two values, and a tenant has few providers",
     ("llm_providers", "provider_type"): "four words, and a tenant has few providers",
+    ("servers", "auth_type"): "two words, and a tenant has few servers",
+    ("terminal_sessions", "is_open"): "the index of those that are open holds no others; most are over",
     ("mcp_servers", "type"): "three words, and a tenant sees few servers",
     ("user_consents", "granted"): "two values, and most consents share one",
     ("users", "roles"): "&& is not leak-proof, so no index is reached under row-level security; a tenant has few users",
@@ -48,6 +52,7 @@ LOOKED_AT: Final = {
     ("activity_logs", "source"): {"source_workspace_id"},
     ("api_keys", "is_active"): {"expires_at", "revoked_at"},
     ("audit_events", "awaits_review"): {"requires_review", "reviewed_at"},
+    ("terminal_sessions", "is_open"): {"ended_at"},
     ("sessions", "is_active"): {"last_seen_at", "revoked_at", "started_at"},
 }
 """The columns of a residual filter that is not named after its column."""
@@ -55,9 +60,14 @@ LOOKED_AT: Final = {
 BY_ID: Final = (
     {(log, filter): "id" for log in BY_MONTH for filter in ("occurred_after", "occurred_before")}
     | {
-        (name, filter): "created_at"
-        for name in ("activity_logs", "approval_requests")
-        for filter in ("created_after", "created_before")
+        (list, f"{verb}_{side}"): column
+        for list, verb, column in (
+            ("activity_logs", "created", "created_at"),
+            ("approval_requests", "created", "created_at"),
+            ("alerts", "started", "starts_at"),
+            ("terminal_sessions", "started", "started_at"),
+        )
+        for side in ("after", "before")
     }
     | {("query_events", filter): "occurred_at" for filter in ("occurred_after", "occurred_before")}
     | {
@@ -65,11 +75,14 @@ BY_ID: Final = (
         ("approval_requests", "department"): "user_department",
         ("approval_requests", "priority"): "urgency",
     }
+    | {("alerts", "include_ignored"): "is_ignored"}
 )
 """Filters that are conditions on the id, which holds the time, or on the time itself."""
 
 ALWAYS: Final = {
     "agents": {"deleted_at"},
+    "alert_rules": {"deleted_at"},
+    "alerts": {"is_ignored"},
     "agent_templates": {"tenant_id"},  # of the bound tenant or the platform: the policy says or
     "mcp_servers": {"tenant_id"},
     "policy_rules": {"tenant_id"},

@@ -38,6 +38,7 @@ CREATE = "mutation($input: CreateUserInput!) { createUser(input: $input) { user 
 UPDATE = "mutation($input: UpdateUserInput!) { updateUser(input: $input) { user { id } userErrors { code message } } }"
 KEY = "mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret userErrors { code message } } }"
 SECRET = "mutation($input: SetSecretInput!) { setSecret(input: $input) { userErrors { code message } } }"
+SERVER = "mutation($input: CreateServerInput!) { createServer(input: $input) { userErrors { code message } } }"
 REFRESH = "mutation($input: RefreshSessionInput!) { refreshSession(input: $input) { refreshToken accessToken } }"
 PASSWORD = "mutation($input: ChangePasswordInput!) { changePassword(input: $input) { userErrors { code message } } }"
 INVITE = "mutation($input: InviteUserInput!) { inviteUser(input: $input) { user { id } userErrors { code message } } }"
@@ -144,6 +145,24 @@ async def _administer(visitor: Visitor, canaries: Canaries, slug: str, email: st
     key = (await visitor.ask(KEY, input={"name": "fleet", "scopes": ["workspaces:read"]}))["createApiKey"]["secret"]
     canaries.hide(key.split("_")[-2])
     await visitor.ask(SECRET, input={"key": "OPENAI_API_KEY", "value": canaries.hide(f"sk-{secrets.token_hex(16)}")})
+    await _describe_servers(visitor, canaries)
+
+
+async def _describe_servers(visitor: Visitor, canaries: Canaries) -> None:
+    """One with a key and a password, and one whose fingerprint is none."""
+    fingerprint = f"SHA256:{base64.b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
+    for name, known_by in (("db-1", fingerprint), ("db-2", "none")):
+        key = canaries.hide(secrets.token_hex(24))
+        said = {
+            "name": name,
+            "hostname": f"{name}.example",
+            "username": "ops",
+            "authType": "KEY",
+            "sshKey": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{key}\n-----END OPENSSH PRIVATE KEY-----",
+            "password": canaries.hide(secrets.token_hex(16)),
+            "hostKeyFingerprint": known_by,
+        }
+        await visitor.ask(SERVER, input=said)
 
 
 def _person(canaries: Canaries, first: str, mark: str) -> dict[str, Any]:

@@ -27,6 +27,12 @@ from models import (
     AgentRun,
     AgentStatus,
     AgentType,
+    Alert,
+    AlertAction,
+    AlertRule,
+    AlertSeverity,
+    AlertStatus,
+    AnalysisStatus,
     ApiKey,
     ApprovalKind,
     ApprovalRequest,
@@ -48,11 +54,14 @@ from models import (
     Role,
     RunStatus,
     RuntimeState,
+    Server,
+    ServerAuthType,
     SlaState,
     StructureEvent,
     Tenant,
     TenantPlan,
     TenantStatus,
+    TerminalSession,
     ToolExecution,
     ToolKind,
     ToolStatus,
@@ -193,6 +202,10 @@ async def test_a_fleet_key_opens_its_own_tenant_with_every_ingest_scope(demo: Se
         (Message.role, MessageRole),
         (Message.state, MessageState),
         (Message.content_type, MessageContentType),
+        (Alert.status, AlertStatus),
+        (Alert.severity, AlertSeverity),
+        (Alert.action_taken, AlertAction),
+        (AlertRule.action, AlertAction),
         (AgentRun.status, RunStatus),
         (ApprovalRequest.kind, ApprovalKind),
         (ApprovalRequest.priority, Priority),
@@ -200,6 +213,8 @@ async def test_a_fleet_key_opens_its_own_tenant_with_every_ingest_scope(demo: Se
         (ApprovalRequest.status, ApprovalStatus),
         (ToolExecution.kind, ToolKind),
         (ToolExecution.status, ToolStatus),
+        (Alert.analysis_status, AnalysisStatus),
+        (Server.auth_type, ServerAuthType),
     ],
 )
 async def test_every_status_of_every_domain_is_there(
@@ -221,6 +236,12 @@ async def test_model_providers_of_every_type_are_there_and_servers_are_shared(de
         assert await _words(url, slug, LlmProvider.is_default) == {True, False}
     kinds = await _words(url, "platform", McpServer.type) | await _words(url, "acme", McpServer.type)
     assert kinds == set(McpServerType)
+
+
+async def test_somebody_is_at_a_server_and_somebody_was(demo: Services, url: str) -> None:
+    for slug in ("acme", "globex"):
+        for column in (TerminalSession.ended_at, TerminalSession.alert_id):
+            assert {one is None for one in await _words(url, slug, column)} == {True, False}
 
 
 async def test_agents_of_every_type_are_there_and_one_of_each_tenant_routes(demo: Services, url: str) -> None:

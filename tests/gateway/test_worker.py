@@ -17,7 +17,7 @@ from gateway import worker as worker_module
 from gateway.embedded import EmbeddedValkey
 from gateway.leadership import LEADER_LEASE, Leadership
 from gateway.worker import Worker
-from models import Tenant, TenantStatus, User, UserStatus, utcnow
+from models import AnalysisStatus, Tenant, TenantStatus, User, UserStatus, utcnow
 from models import WorkspaceStatus as Status
 from models.database import Database, DatabaseUrls, PoolOptions
 from models.ids import uuid7
@@ -27,6 +27,7 @@ from subscriptions.keyspace import expired_keys
 from tests.patience import DEADLINE, promised
 from tests.resolvers.fleets import BeatingFleet, lease, set_lease
 from tests.resolvers.people import Announced
+from tests.resolvers.test_lost_analyses import statuses, taken
 from tests.world import Tenants
 
 HOUR = 3600.0
@@ -82,6 +83,16 @@ async def test_silence_is_told_once_by_the_sweep_alone(database: Database, fleet
     async with working(database), working(database):
         await until(lambda: _has(fleet, "workspace.went_offline"))
     assert await fleet.kinds() == ["workspace.went_offline"]
+
+
+async def test_what_a_silent_analyst_held_is_taken_back(database: Database, tenants: Tenants) -> None:
+    await taken(database, tenants.mine, 3, -timedelta(hours=1))
+
+    async def is_back() -> bool:
+        return set(await statuses(database, tenants.mine)) == {AnalysisStatus.QUEUED}
+
+    async with working(database), working(database):
+        await until(is_back)
 
 
 async def test_a_key_that_expires_lets_the_sweep_come_at_once(

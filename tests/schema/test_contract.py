@@ -30,30 +30,11 @@ from tests.report import record
 
 CONTRACT: Final = Path(__file__).with_name("contract.graphql")
 
-TO_COME: Final = {
-    "alerts": """
-        Conversation.alert
-        Query.alerts Query.alert Query.alertRules Query.alertStats
-        Mutation.acknowledgeAlert Mutation.requestAlertAnalysis Mutation.claimAlertAnalysis
-        Mutation.submitAlertAnalysis Mutation.failAlertAnalysis
-        Mutation.createAlertRule Mutation.updateAlertRule Mutation.deleteAlertRule Subscription.alertFeed
-        Alert AlertAction AlertConnection AlertEdge AlertFilter AlertItem AlertOrder AlertOrderField AlertPayload
-        AlertRule AlertRuleConnection AlertRuleEdge AlertRulePayload AlertSeverity AlertStats AlertStatus AlertStream
-        AnalysisStatus InstanceCount SeverityCount StatsWindow TimeBucket
-        AcknowledgeAlertInput ClaimAlertAnalysisInput ClaimAlertAnalysisPayload CreateAlertRuleInput
-        DeleteAlertRuleInput FailAlertAnalysisInput RequestAlertAnalysisInput SubmitAlertAnalysisInput
-        UpdateAlertRuleInput
-    """,
-}
-"""By the domain that brings them: types, and fields of types that are there already."""
-
-LATER: Final = frozenset(name for names in TO_COME.values() for name in names.split())
-
 
 def breaches(contract: GraphQLSchema, schema: GraphQLSchema) -> Iterator[str]:
     """What the contract promises and the schema does not keep."""
     for name, promised in contract.type_map.items():
-        if name.startswith("__") or name in LATER:
+        if name.startswith("__"):
             continue
         kept = schema.type_map.get(name)
         if type(kept) is not type(promised):
@@ -73,8 +54,6 @@ def _broken_fields(name: str, promised: Any, kept: Any) -> Iterator[str]:
         yield from (f"{name} does not implement {one}" for one in missing)
     for field, one in getattr(promised, "fields", {}).items():
         where = f"{name}.{field}"
-        if where in LATER:
-            continue
         other = kept.fields.get(field)
         if other is None:
             yield f"{where} is missing"
@@ -123,21 +102,10 @@ def contract() -> GraphQLSchema:
     return build_schema(CONTRACT.read_text())
 
 
-def test_the_schema_keeps_all_that_the_contract_promises_of_todays_domains(
-    contract: GraphQLSchema, exported: GraphQLSchema
-) -> None:
+def test_the_schema_keeps_all_that_the_contract_promises(contract: GraphQLSchema, exported: GraphQLSchema) -> None:
     assert list(breaches(contract, exported)) == []
     kept = _named(contract) & _named(exported)
     record(2, "the contract's names that belong to today's domains", len(kept), "0 breaches")
-
-
-@pytest.mark.parametrize("domain", TO_COME)
-def test_what_is_said_to_come_is_promised_and_is_not_there_yet(
-    contract: GraphQLSchema, exported: GraphQLSchema, domain: str
-) -> None:
-    names = set(TO_COME[domain].split())
-    assert names - _named(contract) == set()
-    assert names & _named(exported) == set()
 
 
 def test_the_committed_schema_is_the_one_that_is_built() -> None:

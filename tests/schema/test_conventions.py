@@ -57,6 +57,7 @@ NOT_NULL: Final = {
     "Conversation.messages": "in the contract; whoever sees a conversation sees what was said in it",
     "PolicyDecision.matchedRules": "in the contract; whoever may have a request evaluated may read the rules",
     "RemoveWorkspacePayload.removed": "in the contract; whoever may remove may read",
+    "Subscription.alertFeed": "a stream that is refused has no answer to empty",
     "Subscription.activityFeed": "a stream that is refused has no answer to empty",
     "Subscription.agentMessages": "a stream that is refused has no answer to empty",
     "Subscription.approvalDecided": "a stream that is refused has no answer to empty",

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from models import Alert, utcnow
 from models.ids import encode, uuid7
 from tests.report import record
 from tests.schema.conftest import Gateway
@@ -220,8 +221,12 @@ async def read(gateway: Gateway, owner: AsyncEngine) -> dict[str, Any]:
     tenants = await Tenants.make(gateway.services.database)
     talk = await Talk.begin(gateway, tenants.mine)
     ids = await _contacts(talk) | await _chat(talk)
-    # Alerts and providers are later domains': what imports write is written as they do.
-    links = {"alert": uuid7(), "provider": uuid7(), "id": raw("conversation", ids["chat"])}
+    alert = Alert(tenant_id=tenants.mine, id=uuid7(), fingerprint="5f3a", starts_at=utcnow(), alert_name="HighCPUUsage")
+    async with gateway.services.database.session(tenants.mine) as session:
+        session.add(alert)
+        await session.commit()
+    # What imports write is written as they do.
+    links = {"alert": alert.id, "provider": uuid7(), "id": raw("conversation", ids["chat"])}
     async with owner.begin() as connection:
         statement = "UPDATE conversations SET alert_id = :alert, llm_provider_id = :provider WHERE id = :id"
         await connection.execute(text(statement), links)

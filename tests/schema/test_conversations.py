@@ -70,7 +70,8 @@ async def test_a_contacts_conversation_is_nobodys_own_and_needs_its_scope(talk: 
     [
         ({"kind": "ALERT_CHAT"}, "INVALID", "alertId"),
         ({"kind": "ALERT_CHAT", "alertId": encode("alert", uuid7())}, "NOT_FOUND", "alertId"),
-        ({"kind": "CHAT", "alertId": "nonsense"}, "NOT_FOUND", "alertId"),
+        ({"kind": "ALERT_CHAT", "alertId": "nonsense"}, "NOT_FOUND", "alertId"),
+        ({"kind": "CHAT", "alertId": encode("alert", uuid7())}, "INVALID", "alertId"),
         ({"kind": "CHAT", "agentId": encode("agent", uuid7())}, "NOT_FOUND", "agentId"),
         ({"kind": "CHAT", "agentId": "nonsense"}, "NOT_FOUND", "agentId"),
         ({"kind": "CHAT", "contactId": encode("contact", uuid7())}, "INVALID", "contactId"),

@@ -16,6 +16,9 @@ from models import (
     AgentRun,
     AgentTemplate,
     AgentType,
+    Alert,
+    AlertAction,
+    AlertRule,
     ApiKey,
     ApprovalKind,
     ApprovalRequest,
@@ -38,8 +41,11 @@ from models import (
     QueryEvent,
     Role,
     Scope,
+    Server,
+    ServerAuthType,
     Session,
     StructureEvent,
+    TerminalSession,
     Tool,
     ToolExecution,
     ToolKind,
@@ -117,6 +123,22 @@ def _waiting(tenant_id: UUID, user_id: UUID, agent_id: UUID) -> ApprovalRequest:
     return made
 
 
+def _infrastructure(tenant_id: UUID, user_id: UUID) -> list[Any]:
+    """A server and somebody who was at it."""
+    server = Server(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        name="server",
+        hostname="server.example",
+        username="ops",
+        auth_type=ServerAuthType.KEY,
+        host_key_fingerprint=f"SHA256:{'A' * 43}",
+        created_by=user_id,
+    )
+    stay = TerminalSession(tenant_id=tenant_id, id=uuid7(), server_name="server", user_id=user_id)
+    return [server, stay]
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -145,6 +167,9 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         McpServer(tenant_id=tenant_id, id=uuid7(), name="server"),
         Tool(tenant_id=tenant_id, id=uuid7(), name="tool"),
         *_governed(tenant_id, ada.id),
+        AlertRule(tenant_id=tenant_id, id=uuid7(), name="r", alert_name_pattern="*", action=AlertAction.MANUAL),
+        Alert(tenant_id=tenant_id, id=uuid7(), fingerprint="5f3a", starts_at=utcnow(), alert_name="HighCPUUsage"),
+        *_infrastructure(tenant_id, ada.id),
     ]
     async with database.session(tenant_id) as session:
         session.add(ada)

@@ -1,0 +1,143 @@
+"""This module is where a tenant's rules for alerts are made, changed, put in order, forgotten and tried out."""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypedDict, Unpack
+from uuid import UUID
+
+from dataloaders.alert_rules import MOST_RULES, count_rules, lock_rules, store_priorities
+from models import AlertAction, AlertRule
+from models.alerts import DEFAULT_PRIORITY
+from models.errors import Refusal, RefusalCode, invalid, not_found
+from models.ids import uuid7
+from resolvers.alert_matching import ANYTHING, PATTERN_LIMIT
+from resolvers.call import Call
+from resolvers.unit_of_work import UnitOfWork
+from resolvers.validation import line, prose, within
+
+NAME_LIMIT: Final = 255
+DESCRIPTION_LIMIT: Final = 4_000
+MOST_PRIORITY: Final = 1_000_000
+_STEP: Final = 10
+"""Between the priorities that a new order gives, so that one more rule finds a place."""
+
+_PATTERNS: Final = {
+    "alert_name_pattern": "alertNamePattern",
+    "severity_pattern": "severityPattern",
+    "instance_pattern": "instancePattern",
+    "job_pattern": "jobPattern",
+}
+
+
+class RuleFields(TypedDict, total=False):
+    """What can be said of a rule when it is made and later; absent stays, None clears."""
+
+    description: str | None
+    priority: int
+    severity_pattern: str
+    instance_pattern: str
+    job_pattern: str
+    enabled: bool
+
+
+class RuleChanges(RuleFields, total=False):
+    """What an update may say besides."""
+
+    name: str
+    alert_name_pattern: str
+    action: AlertAction
+
+
+async def create_alert_rule(
+    call: Call, *, name: str, alert_name_pattern: str, action: AlertAction, **said: Unpack[RuleFields]
+) -> AlertRule:
+    """A new rule, in force from the next delivery on. Raises INVALID, LIMIT_EXCEEDED. Commits."""
+    cleaned = _cleaned({**said, "name": name, "alert_name_pattern": alert_name_pattern, "action": action})
+    rule = AlertRule(
+        id=uuid7(), created_by=call.who.member_id, **{"priority": DEFAULT_PRIORITY, "enabled": True, **cleaned}
+    )
+    for name_of in _PATTERNS:
+        if getattr(rule, name_of) is None:
+            setattr(rule, name_of, ANYTHING)
+    async with call.work() as work:
+        await work.lock_name("alert_rules")
+        if await count_rules(work.session) >= MOST_RULES:
+            raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"A tenant has at most {MOST_RULES} rules.", field=("input",))
+        work.add(rule)
+        await work.session.flush()
+        work.tell(rule, "alert_rule.created", None)
+    return rule
+
+
+async def update_alert_rule(
+    call: Call, *, id: UUID, expected_version: int, **changes: Unpack[RuleChanges]
+) -> AlertRule:
+    """Change a rule, or switch it on or off. Raises INVALID, NOT_FOUND, CONFLICT. Commits."""
+    cleaned = _cleaned(dict(changes))
+    async with call.work() as work:
+        rule = await work.locked(AlertRule, id, expected_version=expected_version, what="alert rule")
+        await _change(work, rule, cleaned, "alert_rule.updated")
+    return rule
+
+
+async def delete_alert_rule(call: Call, *, id: UUID, expected_version: int | None = None) -> str:
+    """Forget a rule; its TypeID. Alerts that it met keep what it did. Raises NOT_FOUND, CONFLICT. Commits."""
+    async with call.work() as work:
+        rule = await work.locked(AlertRule, id, expected_version=expected_version, what="alert rule")
+        before = rule.facets()
+        rule.deleted_at = work.now
+        work.tell(rule, "alert_rule.deleted", before)
+    return rule.typeid
+
+
+async def reorder_alert_rules(call: Call, *, ids: list[UUID]) -> list[AlertRule]:
+    """Put all rules in this order, the first to be tried first; priorities become 10, 20, 30 and so on.
+
+    Raises NOT_FOUND for an id that is none of the tenant's, INVALID unless each rule is named once. Commits.
+    """
+    if len(ids) > MOST_RULES or len(set(ids)) < len(ids):
+        raise invalid("Name each rule once.", "input", "ids")
+    async with call.work() as work:
+        await work.lock_name("alert_rules")
+        rules = {rule.id: rule for rule in await lock_rules(work.session)}
+        if not rules.keys() >= set(ids):
+            raise not_found("alert rule", "input", "ids")
+        if len(rules) != len(ids):
+            raise invalid("Name every rule there is.", "input", "ids")
+        moved = []
+        for place, rule_id in enumerate(ids, start=1):
+            rule, priority = rules[rule_id], place * _STEP
+            if rule.priority != priority:
+                before = rule.facets()
+                rule.priority = priority
+                moved.append(rule)
+                work.tell(rule, "alert_rule.updated", before, {"changed": ["priority"]})
+        await store_priorities(work.session, moved, work.now)
+    return [rules[rule_id] for rule_id in ids]
+
+
+async def _change(work: UnitOfWork, rule: AlertRule, cleaned: dict[str, Any], kind: str) -> None:
+    before = rule.facets()
+    changed = sorted(name for name, value in cleaned.items() if getattr(rule, name) != value)
+    for name in changed:
+        setattr(rule, name, cleaned[name])
+    if changed:
+        work.tell(rule, kind, before, {"changed": changed})
+
+
+def _cleaned(said: dict[str, Any]) -> dict[str, Any]:
+    cleaned = dict(said)
+    for name, field in (("name", "name"), ("action", "action"), ("priority", "priority"), ("enabled", "enabled")):
+        if name in cleaned and cleaned[name] is None:
+            raise invalid("This cannot be cleared.", "input", field)
+    if "name" in cleaned:
+        cleaned["name"] = line(cleaned["name"], NAME_LIMIT, "name")
+    if cleaned.get("description") is not None:
+        cleaned["description"] = prose(cleaned["description"], DESCRIPTION_LIMIT, "description")
+    if "priority" in cleaned:
+        cleaned["priority"] = within(cleaned["priority"], 0, MOST_PRIORITY, "priority")
+    for name, field in _PATTERNS.items():
+        if name in cleaned:
+            # A pattern that is cleared asks for nothing.
+            cleaned[name] = ANYTHING if cleaned[name] is None else line(cleaned[name], PATTERN_LIMIT, field)
+    return cleaned

@@ -1,0 +1,167 @@
+"""This module is where rules are tried out: on a payload that never came, and on what came in the last days.
+
+Nothing is stored and nobody is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypedDict, Unpack
+from uuid import UUID
+
+from dataloaders.alert_rules import rules_of
+from dataloaders.alert_trials import past_alerts
+from dataloaders.base import by_id
+from models import Alert, AlertAction, AlertRule
+from models.alerts import DEFAULT_PRIORITY
+from models.errors import Refusal, invalid
+from models.ids import NIL
+from resolvers.alert_ingestion import SentAlert
+from resolvers.alert_matching import ANYTHING, PATTERN_LIMIT, Rule, RuleBook, Subject
+from resolvers.alert_payloads import read_alert
+from resolvers.call import Call
+from resolvers.validation import document, line, within
+
+MOST_TRIED: Final = 100
+PAYLOAD_LIMIT_BYTES: Final = 262_144
+MOST_EXAMINED: Final = 5_000
+MOST_SHOWN: Final = 20
+LONGEST_PAST: Final = timedelta(days=31)
+_WEEK: Final = timedelta(days=7)
+_AT_ONCE: Final = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the rules would do with one alert of a payload; ``refusal`` where it cannot be read."""
+
+    fingerprint: str | None
+    alert_name: str | None
+    action: AlertAction | None
+    rule: AlertRule | None
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChange:
+    """How many alerts would have met another end."""
+
+    action_taken: AlertAction
+    action: AlertAction
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a rule would have done. ``matched`` are those that its patterns fit, ``decided`` those that it decides."""
+
+    since: datetime
+    examined: int
+    is_complete: bool
+    matched: int
+    decided: int
+    changes: Sequence[ActionChange]
+    alerts: Sequence[Alert]
+
+
+class Draft(TypedDict, total=False):
+    """A rule that may not be there yet; ``instead_of_id`` is that of the one whose place it takes."""
+
+    instead_of_id: UUID
+    alert_name_pattern: str
+    severity_pattern: str
+    instance_pattern: str
+    job_pattern: str
+    action: AlertAction
+    priority: int
+    since: datetime
+
+
+async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
+    """What the enabled rules would do with each alert of ``payload``, in its order. Raises INVALID."""
+    said = document(payload, PAYLOAD_LIMIT_BYTES, "payload")
+    alerts = said.get("alerts", [said])
+    if not isinstance(alerts, list) or len(alerts) > MOST_TRIED:
+        raise invalid(f"A payload to try has a list of at most {MOST_TRIED} alerts.", "payload", "alerts")
+    rules = await _rules(call)
+    book = RuleBook([_compiled(rule) for rule in rules])
+    by_rule_id = {rule.id: rule for rule in rules}
+    return [_tried(read_alert(one), book, by_rule_id) for one in alerts]
+
+
+async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
+    """What a rule would have done with the newest 5,000 alerts since ``since``, a week ago when absent.
+
+    Raises INVALID.
+    """
+    now = call.services.clock()
+    since = draft.get("since", now - _WEEK)
+    if not now - LONGEST_PAST <= since <= now:
+        raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "since")
+    rules = await _rules(call)
+    tried, book = _with_draft(rules, draft)
+    past = await past_alerts(call.services.database, call.tenant_id, since, MOST_EXAMINED + 1)
+    complete, past = len(past) <= MOST_EXAMINED, past[:MOST_EXAMINED]
+    alone, matched = RuleBook([tried]), 0
+    decided: list[UUID] = []
+    changes: Counter[tuple[AlertAction, AlertAction]] = Counter()
+    for number, one in enumerate(past):
+        if number % _AT_ONCE == 0:
+            # Everyone else's operations run on the same loop.
+            await asyncio.sleep(0)
+        subject = Subject(one.alert_name, one.severity, one.instance, one.job)
+        if alone.first(subject) is None:
+            continue
+        matched += 1
+        if book.first(subject) is tried:
+            decided.append(one.id)
+            if one.action_taken is not tried.action:
+                changes[one.action_taken, tried.action] += 1
+    shown = await call.loaders.of(by_id(Alert)).load_many(decided[:MOST_SHOWN])
+    return History(
+        since,
+        len(past),
+        complete,
+        matched,
+        len(decided),
+        [ActionChange(taken, action, count) for (taken, action), count in sorted(changes.items())],
+        [alert for alert in shown if alert is not None],
+    )
+
+
+async def _rules(call: Call) -> list[AlertRule]:
+    async with call.services.database.session(call.tenant_id) as session:
+        return [rule for rule in await rules_of(session) if rule.enabled]
+
+
+def _compiled(rule: AlertRule) -> Rule:
+    return Rule(rule.id, rule.patterns, rule.action)
+
+
+def _tried(one: SentAlert | Refusal, book: RuleBook, rules: dict[UUID, AlertRule]) -> Trial:
+    if isinstance(one, Refusal):
+        return Trial(None, None, None, None, one)
+    rule = book.first(one.subject)
+    action = rule.action if rule is not None else AlertAction.MANUAL
+    return Trial(one.fingerprint, one.subject.alert_name, action, rules[rule.id] if rule is not None else None, None)
+
+
+def _with_draft(rules: list[AlertRule], draft: Draft) -> tuple[Rule, RuleBook]:
+    """The rule to try, and all rules with it in its place: behind those of its priority, for it is the youngest."""
+    rule_id = draft.get("instead_of_id", NIL)
+    patterns = (
+        line(draft.get("alert_name_pattern", ANYTHING), PATTERN_LIMIT, "alertNamePattern"),
+        line(draft.get("severity_pattern", ANYTHING), PATTERN_LIMIT, "severityPattern"),
+        line(draft.get("instance_pattern", ANYTHING), PATTERN_LIMIT, "instancePattern"),
+        line(draft.get("job_pattern", ANYTHING), PATTERN_LIMIT, "jobPattern"),
+    )
+    tried = Rule(rule_id, patterns, draft.get("action", AlertAction.MANUAL))
+    priority = within(draft.get("priority", DEFAULT_PRIORITY), 0, 1_000_000, "priority")
+    others = [rule for rule in rules if rule.id != rule_id]
+    before = [_compiled(rule) for rule in others if rule.priority <= priority]
+    after = [_compiled(rule) for rule in others if rule.priority > priority]
+    return tried, RuleBook([*before, tried, *after])

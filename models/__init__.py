@@ -75,6 +75,13 @@ from models.tenants import (
     tenant_limits,
 )
 from models.users import User, UserConsent, UserStatus
+from models.webhooks import (
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookDisabledReason,
+    WebhookEndpoint,
+    WebhookError,
+)
 
 __all__ = [
     "PLAN_LIMITS",
@@ -164,6 +171,11 @@ __all__ = [
     "User",
     "UserConsent",
     "UserStatus",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookDisabledReason",
+    "WebhookEndpoint",
+    "WebhookError",
     "Workspace",
     "WorkspaceCommand",
     "WorkspaceStatus",

@@ -42,6 +42,7 @@ class Scope(StrEnum):
     ACTIVITY_READ = "activity:read"
     ACTIVITY_WRITE = "activity:write"
     ALERTS_INGEST = "alerts:ingest"
+    WEBHOOKS_MANAGE = "webhooks:manage"
     AUDIT_READ = "audit:read"
     PRIVACY_WRITE = "privacy:write"
     RETENTION_WRITE = "retention:write"

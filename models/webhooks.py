@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
@@ -15,10 +15,10 @@ from models.base import TenantRow, TextEnum, belongs_to, one_of, tenant_key
 from models.ids import encode
 from models.scopes import Scope
 
-ANY_KIND = "*"
-GAP = "signalbox.gap"
+ANY_KIND: Final = "*"
+GAP: Final = "signalbox.gap"
 """Kind of a delivery that tells of events which were deleted before they could be sent."""
-PING = "signalbox.ping"
+PING: Final = "signalbox.ping"
 """Kind of a delivery that somebody asked for, to see that it arrives."""
 
 
@@ -58,8 +58,8 @@ class WebhookEndpoint(TenantRow):
 
     __tablename__ = "webhook_endpoints"
     __typeid__ = "webhook"
-    __topic__: ClassVar[EventTopic] = EventTopic.INTEGRATIONS
-    __read_scope__: ClassVar[Scope] = Scope.WEBHOOKS_MANAGE
+    __topic__ = EventTopic.INTEGRATIONS
+    __read_scope__ = Scope.WEBHOOKS_MANAGE
     __table_args__ = (
         tenant_key(),
         belongs_to("secret_id", "secrets", ondelete="SET NULL"),
@@ -148,9 +148,7 @@ class WebhookDelivery(TenantRow):
         # Whatever goes wrong, an event is not told twice as two.
         Index("uq_webhook_deliveries_event", "tenant_id", "endpoint_id", "event_seq", unique=True),
         Index("ix_webhook_deliveries_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
-        Index(
-            "ix_webhook_deliveries_endpoint", "tenant_id", "endpoint_id", text("created_at DESC"), text("id DESC")
-        ),
+        Index("ix_webhook_deliveries_endpoint", "tenant_id", "endpoint_id", text("created_at DESC"), text("id DESC")),
         Index("ix_webhook_deliveries_state", "tenant_id", "state", text("created_at DESC"), text("id DESC")),
         Index("ix_webhook_deliveries_kind", "tenant_id", "kind", text("created_at DESC"), text("id DESC")),
         Index(
@@ -160,9 +158,7 @@ class WebhookDelivery(TenantRow):
             "next_attempt_at",
             postgresql_where=text("state = 'pending'"),
         ),
-        Index(
-            "ix_webhook_deliveries_dead", "tenant_id", "endpoint_id", "id", postgresql_where=text("state = 'dead'")
-        ),
+        Index("ix_webhook_deliveries_dead", "tenant_id", "endpoint_id", "id", postgresql_where=text("state = 'dead'")),
         Index("ix_webhook_deliveries_expires", "expires_at"),
     )
 

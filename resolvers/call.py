@@ -22,6 +22,7 @@ from resolvers.keyring import Keyring
 from resolvers.post import Post
 from resolvers.principal import Principal, require
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
+from resolvers.webhook_work import Webhooks
 from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
@@ -47,6 +48,8 @@ class Services:
     keyring: Keyring
     post: Post | None = None
     """What sends mails; None where there is nothing to send them with."""
+    webhooks: Webhooks | None = None
+    """What tells endpoints of events; None where nobody is to be told."""
     clock: Callable[[], datetime] = utcnow
 
 

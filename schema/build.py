@@ -42,6 +42,7 @@ from schema.sessions import SessionMutations, SessionQueries
 from schema.structure_events import StructureEventQueries
 from schema.tenants import TenantMutations, TenantQueries
 from schema.users import UserMutations, UserQueries
+from schema.webhooks import WebhookMutations, WebhookQueries
 from schema.workspace_streams import RegistrySubscriptions
 
 
@@ -70,6 +71,7 @@ class Query(
     TenantQueries,
     UserQueries,
     SecretQueries,
+    WebhookQueries,
 ):
     """Root of queries."""
 
@@ -101,6 +103,7 @@ class Mutation(
     TenantMutations,
     UserMutations,
     SecretMutations,
+    WebhookMutations,
 ):
     """Root of mutations."""
 

@@ -131,9 +131,7 @@ def _deliveries() -> None:
         sa.CheckConstraint(
             "(state = 'pending') = (next_attempt_at IS NOT NULL)", name=op.f("ck_webhook_deliveries_next_attempt_at")
         ),
-        sa.CheckConstraint(
-            "(state = 'pending') = (expires_at IS NULL)", name=op.f("ck_webhook_deliveries_expires_at")
-        ),
+        sa.CheckConstraint("(state = 'pending') = (expires_at IS NULL)", name=op.f("ck_webhook_deliveries_expires_at")),
         sa.CheckConstraint(
             "(gap_start IS NOT NULL) = (kind = 'signalbox.gap')", name=op.f("ck_webhook_deliveries_gap_start")
         ),

@@ -1,4 +1,4 @@
-"""This module is where credentials that are good for nothing any more are found, and deleted a thousand at a time."""
+"""This module is where credentials and messages that are good for nothing any more are found, and deleted by chunks."""
 
 from __future__ import annotations
 

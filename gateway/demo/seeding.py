@@ -20,6 +20,7 @@ from gateway.demo.places import build, is_built, wake
 from gateway.demo.samples import TenantSample
 from gateway.demo.talks import talk
 from gateway.demo.together import together
+from gateway.demo.webhooks import listen
 from models import TenantPlan, TenantStatus
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
@@ -93,4 +94,5 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await live(call, sample, places, rng)
             await bygone_keys(call)
             await talk(call, agents)
+            await listen(call, sample)
     await wake(services, admin.tenant_id, sample, rng)

@@ -40,6 +40,7 @@ from models.ids import uuid7
 from models.migrate import ensure_roles, migrate
 from models.roles import OWNER
 from resolvers.secrets import Owner
+from tests.dataloaders.crowd_of_webhooks import WEBHOOKS, samples_of_webhooks
 
 TENANTS: Final = 4
 ROWS: Final = 8_000
@@ -261,6 +262,7 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 97 = 0 THEN 'skill' ELSE 'mcp' END,
   now() - n * interval '1 second'
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
+    **WEBHOOKS,
 }
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -312,6 +314,7 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
     return (
         _samples_of_talks(crowd)
         | _samples_of_places(crowd)
+        | samples_of_webhooks(crowd.mine)
         | {
             ("agents", "domain"): "domain 7",
             ("agents", "search"): "agent domain 15",

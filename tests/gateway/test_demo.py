@@ -54,6 +54,9 @@ from models import (
     User,
     UserConsent,
     UserStatus,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookEndpoint,
     Workspace,
     WorkspaceStatus,
 )
@@ -191,6 +194,7 @@ async def test_a_fleet_key_opens_its_own_tenant_with_every_ingest_scope(demo: Se
         (AgentRun.status, RunStatus),
         (ToolExecution.kind, ToolKind),
         (ToolExecution.status, ToolStatus),
+        (WebhookDelivery.state, WebhookDeliveryState),
     ],
 )
 async def test_every_status_of_every_domain_is_there(
@@ -212,6 +216,11 @@ async def test_model_providers_of_every_type_are_there_and_servers_are_shared(de
         assert await _words(url, slug, LlmProvider.is_default) == {True, False}
     kinds = await _words(url, "platform", McpServer.type) | await _words(url, "acme", McpServer.type)
     assert kinds == set(McpServerType)
+
+
+async def test_a_webhook_endpoint_is_there_and_is_told_nothing(demo: Services, url: str) -> None:
+    for slug in ("acme", "globex"):
+        assert await _words(url, slug, WebhookEndpoint.is_enabled) == {False}
 
 
 async def test_agents_of_every_type_are_there_and_one_of_each_tenant_routes(demo: Services, url: str) -> None:

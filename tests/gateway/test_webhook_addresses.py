@@ -117,7 +117,7 @@ async def trap() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-def names_lead_home(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+async def names_lead_home(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Every name there is leads to this machine; numbers are what the system's resolver takes them for."""
     asked: Counter[str] = Counter()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from gateway.egress import Egress
-from gateway.embedded import EmbeddedPostgres
 from models import (
     DataAccessLog,
     Role,
@@ -26,13 +24,10 @@ from models import (
     utcnow,
 )
 from models.ids import uuid7
-from resolvers.call import Services
 from resolvers.secrets import delete_secret
 from resolvers.webhook_messages import new_signing_secret, signature
 from resolvers.webhooks import redeliver_webhook, rotate_webhook_secret, update_webhook_endpoint
 from subscriptions.cursor import Cursor
-from tests.conftest import counted
-from tests.gateway.demo_house import house, new_database
 from tests.patience import DEADLINE
 from tests.report import record
 from tests.resolvers.hooks import PATIENT, Hooks
@@ -41,35 +36,6 @@ from tests.world import QUICK, principal
 
 ARRIVE = "1,000 events to a receiver that fails every third time all arrive, signatures verify independently"
 PENDING, DELIVERED, DEAD = WebhookDeliveryState
-
-
-@pytest.fixture(scope="module")
-async def services(postgres: EmbeddedPostgres) -> AsyncIterator[Services]:
-    """A gateway over a database of its own: workers look through every tenant's log."""
-    async with house(await new_database(postgres.url, "webhooks")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def egress() -> AsyncIterator[Egress]:
-    """A client that is allowed to ask this machine."""
-    made = Egress([ip_network("127.0.0.0/8")], timeout_seconds=QUICK.timeout_seconds, connections=64)
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def hooks(services: Services, egress: Egress) -> AsyncIterator[Hooks]:
-    made = await Hooks.start(services, egress)
-    yield made
-    # The next test's workers look through every tenant's log.
-    await made.hush()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as one:
-        yield one
 
 
 async def _every_third_fails(_: Notice, number: int) -> int | bytes:
@@ -388,118 +354,3 @@ async def test_an_event_that_went_between_planning_and_sending_is_told_as_missin
     await worker.send()
     (notice,) = receiver.taken
     assert (notice.id, notice.said["type"], notice.said["data"]["missed"]) == (event_id, "signalbox.gap", 1)
-
-
-class Dying:
-    """Sends, and then its worker is no more."""
-
-    def __init__(self, egress: Egress) -> None:
-        self.egress = egress
-        self.sent = asyncio.Event()
-
-    def refuses(self, url: str) -> bool:
-        """As the egress."""
-        return self.egress.refuses(url)
-
-    async def notify(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Never comes back."""
-        await self.egress.notify(url, body, headers)
-        self.sent.set()
-        await asyncio.Event().wait()
-        return 200
-
-
-async def test_a_worker_that_dies_between_sending_and_marking_loses_nothing(hooks: Hooks, receiver: Receiver) -> None:
-    await hooks.endpoint(receiver.url)
-    await hooks.emit()
-    dying = Dying(hooks.egress)
-    first, second = hooks.worker(notices=dying), hooks.worker()
-    await first.plan()
-    sending = asyncio.create_task(first.send(), name="a worker that dies")
-    async with asyncio.timeout(DEADLINE):
-        await dying.sent.wait()
-    # While its time lasts nobody else sends it.
-    assert await second.send() == 0
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
-    assert [one.state for one in await hooks.deliveries()] == [PENDING]
-    await hooks.make_due()
-    assert await second.send() == 1
-    assert [one.id for one in receiver.taken] == await hooks.event_ids() * 2
-    assert receiver.taken[0].body == receiver.taken[1].body
-    assert [(one.state, one.attempt_count) for one in await hooks.deliveries()] == [(DELIVERED, 2)]
-    record(6, "a worker killed between sending and marking: twice under the same id, never lost", 1, "2 requests, 1 id")
-
-
-@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.faults)])
-async def test_of_three_workers_one_at_a_time_sends_a_delivery(hooks: Hooks, receiver: Receiver, count: int) -> None:
-    await hooks.endpoint(receiver.url)
-    await hooks.emit(count)
-    workers = [hooks.worker() for _ in range(3)]
-    planned = await asyncio.gather(*(one.plan() for one in workers))
-    if sum(planned) < count:
-        planned.append(await workers[0].plan())
-    assert sum(planned) == count
-    async with asyncio.timeout(DEADLINE):
-        while len(receiver.ids) < count:
-            await asyncio.gather(*(one.send() for one in workers))
-    assert set(receiver.ids.values()) == {1}
-    assert set(receiver.most_at_once.values()) == {1}
-    assert sum(one.counters.delivered for one in workers) == count
-    record(6, "three workers racing: at most one send at a time per delivery", count, f"{count} requests, none twice")
-
-
-async def test_an_endpoint_that_does_not_keep_up_has_a_bounded_queue(hooks: Hooks, receiver: Receiver) -> None:
-    made = await hooks.endpoint(receiver.url)
-    await hooks.emit(260)
-    worker = hooks.worker(most_pending=50)
-    # A page more than the bound, then its cursor waits in the log.
-    assert await worker.plan() <= 50 + 200
-    assert await worker.plan() == 0
-    async with asyncio.timeout(DEADLINE):
-        while len(receiver.ids) < 260:
-            await worker.send()
-            await worker.plan()
-    assert (await hooks.row(made)).cursor >= 260
-
-
-async def test_a_suspended_tenants_endpoints_wait(hooks: Hooks, receiver: Receiver) -> None:
-    await hooks.endpoint(receiver.url)
-    await hooks.emit()
-    worker = hooks.worker()
-
-    async def status(word: str) -> None:
-        async with hooks.services.database.session(hooks.tenant) as session:
-            await session.execute(text("UPDATE tenants SET status = :word"), {"word": word})
-            await session.commit()
-
-    await status("suspended")
-    assert (await worker.plan(), await worker.send()) == (0, 0)
-    await status("active")
-    assert (await worker.plan(), await worker.send()) == (1, 1)
-
-
-async def test_statements_do_not_grow_with_events(hooks: Hooks, receiver: Receiver) -> None:
-    await hooks.endpoint(receiver.url)
-    worker = hooks.worker()
-    await worker.plan()
-    seen = []
-    for count in (1, 150):
-        await hooks.emit(count)
-        with counted(hooks.services.database) as statements:
-            assert await worker.plan() == count
-        seen.append(len(statements))
-        await worker.send()
-    assert seen == [4, 4]
-
-
-async def test_numbers_say_how_far_behind_it_is(hooks: Hooks, receiver: Receiver) -> None:
-    await hooks.endpoint(receiver.url)
-    await hooks.emit(7)
-    worker = hooks.worker()
-    await worker.plan()
-    assert worker.counters.events_behind >= 7
-    await worker.send()
-    assert worker.counters.waited_seconds == 0.0
-    await worker.plan()
-    assert worker.counters.events_behind == 0

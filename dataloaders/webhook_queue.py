@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, any_, func, insert, select, text, true, update
+from sqlalchemy import TextClause, any_, func, insert, literal_column, select, text, true, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import undefer
 
@@ -28,6 +28,12 @@ from models.database import Database, TenantSession
 
 MAX_ENDPOINTS: Final = 20
 """Of one tenant."""
+
+PENDING: Final = literal_column(f"'{WebhookDeliveryState.PENDING}'")
+"""Said in the statement itself: a plan made once for all parameters could not use the index of the pending ones."""
+
+DEAD: Final = literal_column(f"'{WebhookDeliveryState.DEAD}'")
+"""As the pending ones."""
 
 _TENANTS: Final = 500
 _ENDPOINTS: Final = 500
@@ -111,7 +117,7 @@ async def endpoints_behind(session: TenantSession, most_pending: int) -> Sequenc
         .where(
             WebhookDelivery.tenant_id == session.tenant_id,
             WebhookDelivery.endpoint_id == WebhookEndpoint.id,
-            WebhookDelivery.state == WebhookDeliveryState.PENDING,
+            WebhookDelivery.state == PENDING,
         )
         .correlate(WebhookEndpoint)
         .offset(most_pending - 1)
@@ -189,7 +195,7 @@ async def claim_deliveries(
         .where(
             WebhookDelivery.tenant_id == session.tenant_id,
             WebhookDelivery.endpoint_id == endpoint_id,
-            WebhookDelivery.state == WebhookDeliveryState.PENDING,
+            WebhookDelivery.state == PENDING,
             WebhookDelivery.next_attempt_at <= func.now(),
         )
         .order_by(WebhookDelivery.next_attempt_at, WebhookDelivery.id)

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from dataloaders.pages import Listing, Order, any_of, any_text_of, equals
-from dataloaders.webhook_queue import MAX_ENDPOINTS
-from models import Event, TenantStream, WebhookDelivery, WebhookDeliveryState, WebhookEndpoint
+from dataloaders.webhook_queue import DEAD, MAX_ENDPOINTS
+from models import Event, TenantStream, WebhookDelivery, WebhookEndpoint
 from models.database import TenantSession
 
 webhook_endpoints: Final = Listing(
@@ -53,7 +53,7 @@ async def dead_deliveries(session: TenantSession, endpoint_id: UUID, most: int) 
         .where(
             WebhookDelivery.tenant_id == session.tenant_id,
             WebhookDelivery.endpoint_id == endpoint_id,
-            WebhookDelivery.state == WebhookDeliveryState.DEAD,
+            WebhookDelivery.state == DEAD,
         )
         .order_by(WebhookDelivery.id)
         .limit(most)

@@ -29,6 +29,7 @@ from resolvers.webhook_outcomes import GONE, Outcome, Settling
 from resolvers.webhook_rules import WebhookRules
 
 _LOOK_SECONDS: Final = 1.0
+_REST_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -74,14 +75,16 @@ class WebhookSending:
     async def run(self) -> int:
         """Send what is due, and what comes due meanwhile; how many attempts were made. Raises Unavailable."""
         running: dict[UUID, asyncio.Task[int]] = {}
-        sent, idle = 0, set[UUID]()
+        sent = 0
+        # Due but not to be had: another worker's, or in trouble. Left alone until then.
+        resting: dict[UUID, float] = {}
         try:
             while True:
                 due = await due_endpoints(self._database)
                 self._counters.waited_seconds = max((one.waited_seconds for one in due), default=0.0)
                 self._failing &= {one.id for one in due} | running.keys()
                 for one in due:
-                    if one.id not in running and one.id not in idle:
+                    if one.id not in running and resting.get(one.id, 0.0) <= time.monotonic():
                         running[one.id] = asyncio.create_task(self._serve(one), name=f"webhook {one.id}")
                 if not running:
                     return sent
@@ -89,8 +92,8 @@ class WebhookSending:
                 for endpoint_id in [one for one, task in running.items() if task.done()]:
                     count = running.pop(endpoint_id).result()
                     sent += count
-                    # Due but not to be had: another worker's, or in trouble. Not before the next run.
-                    idle |= set() if count else {endpoint_id}
+                    if count == 0:
+                        resting[endpoint_id] = time.monotonic() + _REST_SECONDS
         finally:
             for task in running.values():
                 task.cancel()

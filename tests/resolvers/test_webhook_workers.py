@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
 
+import orjson
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from dataloaders.webhook_queue import claim_deliveries, endpoints_behind
+from dataloaders.webhooks import dead_deliveries
 from gateway.egress import Egress
+from gateway.embedded import EmbeddedPostgres
 from models import WebhookDeliveryState
+from resolvers.call import Services
 from tests.conftest import counted
 from tests.patience import DEADLINE
 from tests.report import record
@@ -132,3 +141,65 @@ async def test_numbers_say_how_far_behind_it_is(hooks: Hooks, receiver: Receiver
     assert worker.counters.waited_seconds == 0.0
     await worker.plan()
     assert worker.counters.events_behind == 0
+
+
+_MANY: Final = """
+INSERT INTO webhook_deliveries (tenant_id, id, endpoint_id, kind, event_seq, event_id, state, attempt_count,
+  next_attempt_at, expires_at)
+SELECT :tenant, gen_random_uuid(), :endpoint, 'thing.happened', 1000000 + n, gen_random_uuid(),
+  CASE n % 3 WHEN 0 THEN 'pending' WHEN 1 THEN 'dead' ELSE 'delivered' END, 0,
+  CASE n % 3 WHEN 0 THEN now() + n * interval '1 minute' END, CASE n % 3 WHEN 0 THEN NULL ELSE now() END
+FROM generate_series(1, 6000) AS n
+"""
+
+
+def _scans(plan: dict[str, Any]) -> Iterator[str]:
+    """How the table of deliveries is read."""
+    if plan.get("Relation Name") == "webhook_deliveries" and "Scan" in plan["Node Type"]:
+        yield plan.get("Index Name", plan["Node Type"])
+    for inner in plan.get("Plans", ()):
+        yield from _scans(inner)
+
+
+async def _plans(hooks: Hooks, statements: list[tuple[str, Any]]) -> list[set[str]]:
+    found = []
+    async with hooks.services.database.session(hooks.tenant) as session:
+        connection = await session.connection()
+        for sql, values in statements:
+            said = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {sql}", values)).scalar_one()
+            (whole,) = orjson.loads(said) if isinstance(said, str) else said
+            found.append(set(_scans(whole["Plan"])))
+    return found
+
+
+async def test_the_queue_is_read_by_its_indexes_under_row_level_security(
+    hooks: Hooks, webhook_services: Services, postgres: EmbeddedPostgres
+) -> None:
+    made = await hooks.endpoint("https://hooks.example/")
+    ids = {"tenant": hooks.tenant, "endpoint": made.webhook_endpoint.id}
+    async with webhook_services.database.session(hooks.tenant) as session:
+        await session.execute(text(_MANY), ids)
+        await session.commit()
+    superuser = create_async_engine(make_url(postgres.url).set(database="webhooks"), isolation_level="AUTOCOMMIT")
+    async with superuser.connect() as connection:
+        await connection.exec_driver_sql("VACUUM ANALYZE webhook_deliveries")
+    await superuser.dispose()
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        if "webhook_deliveries" in statement:
+            asked.append((statement, parameters))
+
+    engine = webhook_services.database.app.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        async with webhook_services.database.session(hooks.tenant) as session:
+            await claim_deliveries(session, made.webhook_endpoint.id, 4, timedelta(seconds=1))
+            await endpoints_behind(session, 1_000)
+            await dead_deliveries(session, made.webhook_endpoint.id, 100)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    claim, behind, dead = await _plans(hooks, asked)
+    assert claim == {"ix_webhook_deliveries_due", "pk_webhook_deliveries"}
+    assert behind == {"ix_webhook_deliveries_due"}
+    assert dead == {"ix_webhook_deliveries_dead"}

@@ -37,7 +37,7 @@ class _Observed(Collector):
         yield from _counters("signalbox_bus", self._services.bus.counters)
         yield from _counters("signalbox_beats", self._services.heartbeats.counters)
         if self._services.webhooks is not None:
-            yield from _webhooks(self._services.webhooks.counters)
+            yield from webhook_metrics(self._services.webhooks.counters)
         for name in ("published", "failed"):
             yield CounterMetricFamily(
                 f"signalbox_wakeups_{name}", f"Wake-ups {name}.", getattr(self._services.announcer, name, 0)
@@ -49,7 +49,8 @@ def _counters(prefix: str, counters: Any) -> Iterator[Metric]:
         yield CounterMetricFamily(f"{prefix}_{one.name}", f"Since the start: {one.name}.", getattr(counters, one.name))
 
 
-def _webhooks(counters: WebhookCounters) -> Iterator[Metric]:
+def webhook_metrics(counters: WebhookCounters) -> Iterator[Metric]:
+    """How webhooks fare, as far as this process does them."""
     for name in ("planned", "gaps", "delivered", "failed", "dead", "disabled"):
         yield CounterMetricFamily(
             f"signalbox_webhooks_{name}", f"Webhooks {name} since the start.", getattr(counters, name)

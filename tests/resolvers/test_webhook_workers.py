@@ -17,9 +17,14 @@ from dataloaders.webhook_queue import claim_deliveries, endpoints_behind
 from dataloaders.webhooks import dead_deliveries
 from gateway.egress import Egress
 from gateway.embedded import EmbeddedPostgres
+from gateway.metrics import webhook_metrics
+from gateway.settings import SettingsError, load
+from gateway.worker import Worker
 from models import WebhookDeliveryState
 from resolvers.call import Services
+from resolvers.webhook_rules import WebhookRules
 from tests.conftest import counted
+from tests.gateway.test_worker import until
 from tests.patience import DEADLINE
 from tests.report import record
 from tests.resolvers.hooks import Hooks
@@ -131,6 +136,39 @@ async def test_statements_do_not_grow_with_events(hooks: Hooks, receiver: Receiv
     assert seen == [4, 4]
 
 
+async def test_a_gateways_worker_does_both_jobs(hooks: Hooks, webhook_services: Services, receiver: Receiver) -> None:
+    await hooks.endpoint(receiver.url)
+    worker = Worker(webhook_services, webhooks=hooks.worker(), webhook_seconds=0.05)
+    worker.start()
+    try:
+        await hooks.emit(3)
+        await until(lambda: len(receiver.ids) == 3)
+        await until(lambda: min(worker.states[f"webhook-{one}"].runs for one in ("planning", "sending")) > 0)
+        assert worker.states["webhook-planning"].failures == worker.states["webhook-sending"].failures == 0
+    finally:
+        await worker.stop()
+
+
+def test_the_settings_say_how_often_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(profile="demo").webhook_delays() == WebhookRules().delays_seconds
+    monkeypatch.setenv("SIGNALBOX_WEBHOOK_RETRY_SECONDS", "0.5, 60")
+    settings = load(profile="demo")
+    assert settings.webhook_delays() == (0.5, 60.0)
+    assert all(isinstance(one, str) for one in settings.webhook_retry_seconds)
+    for bad in ("soon", "-1", "700000", ",".join(["1"] * 21)):
+        monkeypatch.setenv("SIGNALBOX_WEBHOOK_RETRY_SECONDS", bad)
+        with pytest.raises(SettingsError, match="SIGNALBOX_WEBHOOK_RETRY_SECONDS"):
+            load(profile="demo")
+
+
+def test_a_delay_is_the_rules_and_up_to_a_fifth_more() -> None:
+    rules = WebhookRules(delays_seconds=(10.0, 100.0))
+    seen = [rules.delay(2).total_seconds() for _ in range(1_000)]
+    assert 100.0 <= min(seen) < 105.0 < 115.0 < max(seen) <= 120.0
+    assert [rules.is_last(attempt) for attempt in (1, 2, 3)] == [False, False, True]
+    assert rules.lease.total_seconds() > rules.timeout_seconds + 1
+
+
 async def test_numbers_say_how_far_behind_it_is(hooks: Hooks, receiver: Receiver) -> None:
     await hooks.endpoint(receiver.url)
     await hooks.emit(7)
@@ -141,6 +179,9 @@ async def test_numbers_say_how_far_behind_it_is(hooks: Hooks, receiver: Receiver
     assert worker.counters.waited_seconds == 0.0
     await worker.plan()
     assert worker.counters.events_behind == 0
+    shown = {one.name: one.samples[0].value for one in webhook_metrics(worker.counters)}
+    assert (shown["signalbox_webhooks_delivered"], shown["signalbox_webhooks_failed"]) == (7, 0)
+    assert shown["signalbox_webhooks_waited_seconds"] == 0
 
 
 _MANY: Final = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +27,15 @@ _MOST_REMEMBERED: Final = 1_000
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What signs for an endpoint now, the newest first; nothing where its secret is gone."""
+
+    secrets: Sequence[str]
+    opened: Sequence[tuple[Secret, str]] = ()
+    """Those that were opened for it, to be remembered once that is committed."""
+
+
 class WebhookKeys:
     """Signing secrets of every tenant, opened when first needed."""
 
@@ -34,31 +44,34 @@ class WebhookKeys:
         self._seconds = seconds
         self._known: OrderedDict[UUID, tuple[int, str, float]] = OrderedDict()
 
-    async def of(self, work: UnitOfWork, endpoint: WebhookEndpoint) -> Sequence[str]:
-        """What signs for ``endpoint`` now, the newest first; nothing where its secret is gone. Does not commit.
-
-        Raises KeyNotAtHand.
-        """
+    async def of(self, work: UnitOfWork, endpoint: WebhookEndpoint) -> Signing:
+        """What signs for ``endpoint``; ``work`` commits that it was opened. Raises KeyNotAtHand."""
         wanted = [one for one in (endpoint.secret_id, _previous(work, endpoint)) if one is not None]
         if not wanted:
-            return []
+            return Signing(())
         rows = await secrets_by_id(work.session, wanted, sealed=False)
-        unknown = [one for one in wanted if one in rows and self._remembered(rows[one]) is None]
+        found = {id: self._remembered(row) for id, row in rows.items()}
+        unknown = [id for id, value in found.items() if value is None]
+        opened = []
         if unknown:
-            for row in (await secrets_by_id(work.session, unknown, sealed=True)).values():
-                await self._open(work, row)
-        found = [self._remembered(rows[one]) for one in wanted if one in rows]
-        return [one for one in found if one is not None]
+            for id, row in (await secrets_by_id(work.session, unknown, sealed=True)).items():
+                found[id] = await self._open(work, row)
+                opened += [(row, value)] if (value := found[id]) is not None else []
+        return Signing([value for one in wanted if (value := found.get(one)) is not None], opened)
 
-    async def _open(self, work: UnitOfWork, row: Secret) -> None:
-        try:
-            value = await open_secret(self._keyring, work, row, PURPOSE)
-        except Unreadable:
-            _log.error("webhooks.secret_unreadable", secret_id=str(row.id))
-            return
-        self._known[row.id] = (row.sealed_version, value, self._seconds() + REMEMBERED_SECONDS)
+    def remember(self, signing: Signing) -> None:
+        """Keep what was opened, now that it is committed that it was."""
+        for row, value in signing.opened:
+            self._known[row.id] = (row.sealed_version, value, self._seconds() + REMEMBERED_SECONDS)
         while len(self._known) > _MOST_REMEMBERED:
             self._known.popitem(last=False)
+
+    async def _open(self, work: UnitOfWork, row: Secret) -> str | None:
+        try:
+            return await open_secret(self._keyring, work, row, PURPOSE)
+        except Unreadable:
+            _log.error("webhooks.secret_unreadable", secret_id=str(row.id))
+            return None
 
     def _remembered(self, row: Secret) -> str | None:
         version, value, until = self._known.get(row.id, (0, "", 0.0))

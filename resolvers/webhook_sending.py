@@ -66,10 +66,9 @@ class WebhookSending:
         self._rules = rules
         self._counters = counters
         self._settling = Settling(rules, counters)
-        places = max(1, rules.at_once // rules.at_once_each)
-        self._places = asyncio.Semaphore(places)
+        self._places = asyncio.Semaphore(rules.places)
         # Those that failed last wait for each other: however many do not answer, the others are not held up.
-        self._places_of_failing = asyncio.Semaphore(places)
+        self._places_of_failing = asyncio.Semaphore(rules.places)
         self._failing: set[UUID] = set()
 
     async def run(self) -> int:
@@ -139,7 +138,9 @@ class WebhookSending:
             if not deliveries:
                 return None
             told = [one.event_seq for one in deliveries if one.event_seq is not None and one.event_id is not None]
-            return _Round(endpoint, signing, deliveries, await events_by_seq(work.session, told))
+            taken = _Round(endpoint, signing.secrets, deliveries, await events_by_seq(work.session, told))
+        self._keys.remember(signing)
+        return taken
 
     async def _attempt(self, taken: _Round, delivery: WebhookDelivery, epoch: bytes) -> Outcome:
         event = taken.events.get(delivery.event_seq) if delivery.event_seq is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -25,6 +26,7 @@ from models import (
 )
 from models.ids import uuid7
 from resolvers.secrets import delete_secret
+from resolvers.webhook_keys import WebhookKeys
 from resolvers.webhook_messages import new_signing_secret, signature
 from resolvers.webhooks import redeliver_webhook, rotate_webhook_secret, update_webhook_endpoint
 from subscriptions.cursor import Cursor
@@ -203,6 +205,21 @@ async def test_a_secret_is_opened_once_and_that_is_written_down(hooks: Hooks, re
     async with hooks.services.database.session(hooks.tenant) as session:
         rows = (await session.scalars(select(DataAccessLog.purpose))).all()
     assert rows == ["signing of webhooks"]
+
+
+async def test_a_secret_whose_opening_is_not_written_down_is_not_remembered(hooks: Hooks) -> None:
+    made = await hooks.endpoint("https://hooks.example/")
+    keys = WebhookKeys(hooks.services.keyring)
+    for is_cut_off in (True, False, False):
+        with contextlib.suppress(InterruptedError):
+            async with hooks.call().work() as work:
+                signing = await keys.of(work, made.webhook_endpoint)
+                assert signing.secrets == [made.secret]
+                if is_cut_off:
+                    raise InterruptedError
+            keys.remember(signing)
+    async with hooks.services.database.session(hooks.tenant) as session:
+        assert len((await session.scalars(select(DataAccessLog))).all()) == 1
 
 
 async def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(hooks: Hooks, receiver: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""This module is where credentials that are good for nothing any more are found, and deleted a thousand at a time."""
+"""This module is where credentials and messages that are good for nothing any more are found, and deleted by chunks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 
 from dataloaders.retention import CHUNK
-from models import OneTimeToken, OutgoingMail, Session, SignInFailure
+from models import OneTimeToken, OutgoingMail, Session, SignInFailure, WebhookDelivery
 from models.database import Database, TenantSession
 
 _TENANTS: Final = 500
@@ -37,6 +37,8 @@ SPENT: Final = (
     Spent(SignInFailure, "failed_at", timedelta(hours=2)),
     # The last are given up after seven days; these were left by a gateway whose mail server was taken away.
     Spent(OutgoingMail, "due_at", timedelta(days=8)),
+    # Each says itself when it may go: a week after it arrived, a month after it was given up.
+    Spent(WebhookDelivery, "expires_at", timedelta()),
 )
 
 

@@ -125,6 +125,7 @@ def create_app(settings: Settings) -> GatewayApp:
                     activity_days=settings.activity_retention_days,
                     anchor=anchor_target(settings.audit_anchor),
                     post=services.post,
+                    webhooks=services.webhooks,
                     tenant_days=settings.tenant_deletion_days,
                 )
                 worker.start()

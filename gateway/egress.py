@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import httpx
 
-from resolvers.fetching import FetchFailed
+from resolvers.fetching import AddressRefused, FetchFailed, TookTooLong
 
 TIMEOUT_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 20
+_PASSED_OVER_BYTES: Final = 4_096
+"""Of an answer that nobody reads: enough that most servers get to the end of what they say."""
+_PASSED_OVER_SECONDS: Final = 1.0
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -51,9 +55,11 @@ class Egress:
         allow: Sequence[Network] = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
         trust: ssl.SSLContext | None = None,
+        connections: int = _CONNECTIONS,
     ) -> None:
         """``trust`` stands before the certificates that everybody trusts."""
         self._allow = tuple(allow)
+        self._connections = connections
         self._trust = trust
         self._timeout = timeout_seconds
 
@@ -65,7 +71,7 @@ class Egress:
             trust_env=False,
             follow_redirects=False,
             timeout=self._timeout,
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0),
+            limits=httpx.Limits(max_connections=self._connections, max_keepalive_connections=0),
             headers={"accept-encoding": "identity", "user-agent": "signalbox"},
         )
 
@@ -82,17 +88,48 @@ class Egress:
         """The body of a 2xx answer to ``body``. Raises FetchFailed for anything else."""
         return await self._send("POST", url, limit_bytes, {"content-type": content_type}, body)
 
-    async def _send(self, method: str, url: str, limit: int, headers: dict[str, str], body: bytes | None) -> bytes:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._answer(method, url, limit, headers, body)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, UnicodeError, ValueError) as error:
-            raise FetchFailed(f"{_host(url)} did not answer: {type(error).__name__}") from error
+    async def notify(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the answer to ``body``; what it says besides is passed over. Raises FetchFailed without one."""
+        with _trouble(url):
+            async with asyncio.timeout(self._timeout), self._asked("POST", url, headers, body) as response:
+                with suppress(TimeoutError, httpx.HTTPError):
+                    async with asyncio.timeout(_PASSED_OVER_SECONDS):
+                        await _pass_over(response)
+                return response.status_code
 
-    async def _answer(self, method: str, url: str, limit: int, headers: dict[str, str], body: bytes | None) -> bytes:
+    def refuses(self, url: str) -> bool:
+        """Whether it is known without looking any name up that this address is not asked."""
+        try:
+            asked = httpx.URL(url)
+        except httpx.InvalidURL:
+            return True
+        if asked.scheme not in {"http", "https"} or not asked.host or asked.userinfo:
+            return True
+        try:
+            address = ip_address(asked.host)
+        except ValueError:
+            return False
+        return not self.admits(address, is_plain=asked.scheme == "http")
+
+    async def _send(self, method: str, url: str, limit: int, headers: dict[str, str], body: bytes | None) -> bytes:
+        with _trouble(url):
+            async with asyncio.timeout(self._timeout), self._asked(method, url, headers, body) as response:
+                if not 200 <= response.status_code < 300:
+                    raise FetchFailed(f"{_host(url)} answered {response.status_code}")
+                read = bytearray()
+                async for piece in response.aiter_raw():
+                    read += piece
+                    if len(read) > limit:
+                        raise FetchFailed(f"{_host(url)} answered more than {limit} bytes")
+                return bytes(read)
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
         asked = httpx.URL(url)
         if asked.scheme not in {"http", "https"} or not asked.host or asked.userinfo:
-            raise FetchFailed("the address is none of http or https")
+            raise AddressRefused("the address is none of http or https")
         port = asked.port or (443 if asked.scheme == "https" else 80)
         address = await self._resolve(asked.host, port, is_plain=asked.scheme == "http")
         request = self._client.build_request(
@@ -105,14 +142,7 @@ class Egress:
         )
         response = await self._client.send(request, stream=True)
         try:
-            if not 200 <= response.status_code < 300:
-                raise FetchFailed(f"{asked.host} answered {response.status_code}")
-            read = bytearray()
-            async for piece in response.aiter_raw():
-                read += piece
-                if len(read) > limit:
-                    raise FetchFailed(f"{asked.host} answered more than {limit} bytes")
-            return bytes(read)
+            yield response
         finally:
             await response.aclose()
 
@@ -124,7 +154,7 @@ class Egress:
             address = ip_address(one[4][0])
             if self.admits(address, is_plain=is_plain):
                 return address
-        raise FetchFailed(f"{host} has no address that may be asked")
+        raise AddressRefused(f"{host} has no address that may be asked")
 
     def admits(self, address: Address, *, is_plain: bool = False) -> bool:
         """Whether ``address`` may be asked; ``is_plain`` without TLS."""
@@ -150,6 +180,25 @@ def _inner(address: Address) -> list[Address]:
         # Local translation, Teredo and what is long deprecated: nobody needs them, and they reach anything.
         return [_UNSPECIFIED]
     return [address]
+
+
+async def _pass_over(response: httpx.Response) -> None:
+    seen = 0
+    async for piece in response.aiter_raw():
+        seen += len(piece)
+        if seen >= _PASSED_OVER_BYTES:
+            return
+
+
+@contextmanager
+def _trouble(url: str) -> Iterator[None]:
+    """Whatever goes wrong in the block is a FetchFailed that names the host and nothing else of ``url``."""
+    try:
+        yield
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise TookTooLong(f"{_host(url)} did not answer: {type(error).__name__}") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, ValueError) as error:
+        raise FetchFailed(f"{_host(url)} did not answer: {type(error).__name__}") from error
 
 
 def _host(url: str) -> str:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from gateway.transports.open_connections import OpenConnections
 from resolvers.call import Services
+from resolvers.webhook_counters import WebhookCounters
 
 OPERATIONS: Final = Counter(
     "signalbox_operations_total", "GraphQL operations by kind and outcome.", ["kind", "outcome"]
@@ -35,6 +36,8 @@ class _Observed(Collector):
         yield GaugeMetricFamily("signalbox_bus_healthy", "1 while the bus hears itself.", self._services.bus.healthy)
         yield from _counters("signalbox_bus", self._services.bus.counters)
         yield from _counters("signalbox_beats", self._services.heartbeats.counters)
+        if self._services.webhooks is not None:
+            yield from webhook_metrics(self._services.webhooks.counters)
         for name in ("published", "failed"):
             yield CounterMetricFamily(
                 f"signalbox_wakeups_{name}", f"Wake-ups {name}.", getattr(self._services.announcer, name, 0)
@@ -44,6 +47,20 @@ class _Observed(Collector):
 def _counters(prefix: str, counters: Any) -> Iterator[Metric]:
     for one in fields(counters):
         yield CounterMetricFamily(f"{prefix}_{one.name}", f"Since the start: {one.name}.", getattr(counters, one.name))
+
+
+def webhook_metrics(counters: WebhookCounters) -> Iterator[Metric]:
+    """How webhooks fare, as far as this process does them."""
+    for name in ("planned", "gaps", "delivered", "failed", "dead", "disabled"):
+        yield CounterMetricFamily(
+            f"signalbox_webhooks_{name}", f"Webhooks {name} since the start.", getattr(counters, name)
+        )
+    yield GaugeMetricFamily(
+        "signalbox_webhooks_events_behind", "Events that some endpoint was not planned for yet.", counters.events_behind
+    )
+    yield GaugeMetricFamily(
+        "signalbox_webhooks_waited_seconds", "For how long the longest due delivery is due.", counters.waited_seconds
+    )
 
 
 @contextmanager

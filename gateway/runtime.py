@@ -19,6 +19,8 @@ from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.post import Post
 from resolvers.tokens import AccessTokens
+from resolvers.webhook_rules import WebhookRules
+from resolvers.webhook_work import Webhooks
 from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
 from subscriptions.fanout import Fanout
@@ -69,6 +71,10 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(egress.close)
         issuer_keys = IssuerKeys(egress)
         stack.push_async_callback(issuer_keys.close)
+        keyring = Keyring(key_provider(settings))
+        notices = _notices(settings)
+        stack.push_async_callback(notices.close)
+        webhooks = Webhooks(database, announcer, utcnow, keyring, notices, tails.epoch, _webhook_rules(settings))
         yield Services(
             database=database,
             announcer=announcer,
@@ -81,5 +87,24 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             accounts=accounts,
             issuer_keys=issuer_keys,
             post=Post(database, announcer, utcnow, refresh_key(settings), send) if send is not None else None,
-            keyring=Keyring(key_provider(settings)),
+            keyring=keyring,
+            webhooks=webhooks,
         )
+
+
+def _webhook_rules(settings: Settings) -> WebhookRules:
+    return WebhookRules(
+        delays_seconds=settings.webhook_delays(),
+        timeout_seconds=settings.webhook_timeout_seconds,
+        at_once=settings.webhook_concurrency,
+    )
+
+
+def _notices(settings: Settings) -> Egress:
+    # A client of their own: receivers that do not answer must not keep anybody from signing in by an issuer.
+    return Egress(
+        settings.egress_networks(),
+        settings.webhook_timeout_seconds,
+        # Twice: those that failed last wait in a line of their own.
+        connections=2 * settings.webhook_concurrency,
+    )

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.trusted_documents import TrustedMode
 from models.database import DatabaseUrls, PoolOptions, role_url
 from models.roles import INGEST, OWNER, PLATFORM, TAIL
+from resolvers.webhook_rules import DELAYS_SECONDS
 
 PREFIX = "SIGNALBOX_"
 KMS = "kms:"
@@ -110,6 +111,12 @@ class Settings(BaseSettings):
     event_retention_count: int = Field(1_000_000, ge=1000)
     activity_retention_days: float = Field(7, ge=1, description="How long it is kept what workspaces did.")
     tenant_deletion_days: float = Field(30, ge=0, description="How long after its cancellation a tenant is deleted.")
+    webhook_retry_seconds: CommaSeparated = Field(
+        default_factory=lambda: [f"{one:g}" for one in DELAYS_SECONDS],
+        description="Between the attempts of a webhook; one attempt more than there are numbers.",
+    )
+    webhook_timeout_seconds: float = Field(15, gt=0, le=60, description="How long an endpoint may take to answer.")
+    webhook_concurrency: int = Field(32, ge=1, le=1000, description="Webhooks that one process sends at once.")
     sockets_per_user: int = Field(10, ge=1)
     sockets_per_tenant: int = Field(500, ge=1)
     tenant_requests_per_minute: int = Field(600_000, ge=1, description="Where the plan names no limit.")
@@ -126,6 +133,7 @@ class Settings(BaseSettings):
         "trusted_proxies",
         "egress_allow",
         "audit_keys",
+        "webhook_retry_seconds",
         mode="before",
     )
     @classmethod
@@ -211,6 +219,17 @@ class Settings(BaseSettings):
                 _key(one)
         return value
 
+    @field_validator("webhook_retry_seconds", mode="after")
+    @classmethod
+    def _delays(cls, value: list[str]) -> list[str]:
+        try:
+            fits = len(value) <= 20 and all(0 <= float(one) <= 7 * 86_400 for one in value)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("at most 20 numbers of seconds like 5,300,1800, none over a week")
+        return value
+
     @field_validator("refresh_key", mode="after")
     @classmethod
     def _refresh(cls, value: str | None) -> str | None:
@@ -264,6 +283,10 @@ class Settings(BaseSettings):
     def egress_networks(self) -> list[IPv4Network | IPv6Network]:
         """The private networks that the gateway may ask on a tenant's behalf."""
         return [ip_network(one) for one in self.egress_allow]
+
+    def webhook_delays(self) -> tuple[float, ...]:
+        """Seconds between the attempts of a webhook."""
+        return tuple(float(one) for one in self.webhook_retry_seconds)
 
     def pool(self) -> PoolOptions:
         """How the serving role's connections are pooled."""

@@ -32,6 +32,7 @@ from resolvers.retention import (
     trim_logs,
 )
 from resolvers.unit_of_work import Announces
+from resolvers.webhook_work import Webhooks
 from subscriptions.beat_publisher import LIVENESS_PREFIX
 from subscriptions.bus import Bus
 from subscriptions.keyspace import expired_keys
@@ -111,6 +112,8 @@ class Worker:
         mail_seconds: float = 1.0,
         approval_seconds: float = 1.0,
         escalation_seconds: float = 2.0,
+        webhooks: Webhooks | None = None,
+        webhook_seconds: float = 1.0,
     ) -> None:
         rules = RetentionRules(
             timedelta(hours=key_hours), timedelta(days=event_days), event_count, timedelta(days=activity_days)
@@ -139,6 +142,7 @@ class Worker:
             *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
             self._led("delete-spent", lambda go_on: delete_spent(database, go_on), spent_seconds),
             *([Job("mail", post.deliver_due, _every(mail_seconds))] if post is not None else []),
+            *_of_webhooks(webhooks, webhook_seconds),
             self._led("delete-tenants", offboarding.run, retention_seconds),
         )
 
@@ -218,6 +222,12 @@ class Worker:
         async with contextlib.aclosing(expired_keys(self._means.bus, LIVENESS_PREFIX)) as hints:
             async for _ in hints:
                 self.liveness.hurry()
+
+
+def _of_webhooks(webhooks: Webhooks | None, seconds: float) -> Iterator[Job]:
+    if webhooks is not None:
+        yield Job("webhook-planning", webhooks.plan, _every(seconds))
+        yield Job("webhook-sending", webhooks.send, lambda: webhooks.rest(seconds))
 
 
 def _every(seconds: float) -> Callable[[], Awaitable[None]]:

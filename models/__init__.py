@@ -101,6 +101,13 @@ from models.tenants import (
 )
 from models.usage import QueryEvent
 from models.users import User, UserConsent, UserStatus
+from models.webhooks import (
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookDisabledReason,
+    WebhookEndpoint,
+    WebhookError,
+)
 
 __all__ = [
     "PLAN_LIMITS",
@@ -211,6 +218,11 @@ __all__ = [
     "User",
     "UserConsent",
     "UserStatus",
+    "WebhookDelivery",
+    "WebhookDeliveryState",
+    "WebhookDisabledReason",
+    "WebhookEndpoint",
+    "WebhookError",
     "Workspace",
     "WorkspaceCommand",
     "WorkspaceStatus",

@@ -50,6 +50,7 @@ class Scope(StrEnum):
     SERVERS_MANAGE = "servers:manage"
     TERMINALS_READ = "terminals:read"
     TERMINALS_WRITE = "terminals:write"
+    WEBHOOKS_MANAGE = "webhooks:manage"
     AUDIT_READ = "audit:read"
     AUDIT_EVENTS_READ = "audit_events:read"
     AUDIT_EVENTS_REVIEW = "audit_events:review"

@@ -103,9 +103,10 @@ class SecretOwner(StrEnum):
     LLM_PROVIDER = "llm_provider"
     SERVER = "server"
     CONNECTOR = "connector"
+    WEBHOOK_ENDPOINT = "webhook_endpoint"
 
 
-_PREFIXES: Final = {SecretOwner.LLM_PROVIDER: "provider"}
+_PREFIXES: Final = {SecretOwner.LLM_PROVIDER: "provider", SecretOwner.WEBHOOK_ENDPOINT: "webhook"}
 """Owners whose ids begin with another word."""
 
 

@@ -23,6 +23,7 @@ from resolvers.post import Post
 from resolvers.principal import Principal, require
 from resolvers.rule_sets import RuleSets
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
+from resolvers.webhook_work import Webhooks
 from subscriptions.approvals import ApprovalWatch
 from subscriptions.bus import Bus
 from subscriptions.cursor import Cursor
@@ -49,6 +50,8 @@ class Services:
     keyring: Keyring
     post: Post | None = None
     """What sends mails; None where there is nothing to send them with."""
+    webhooks: Webhooks | None = None
+    """What tells endpoints of events; None where nobody is to be told."""
     clock: Callable[[], datetime] = utcnow
     rule_sets: RuleSets = field(default_factory=RuleSets)
     """Each tenant's policies, made ready."""

@@ -70,7 +70,7 @@ async def delete_activity(database: Database, rules: RetentionRules, may_go_on: 
 
 
 async def delete_spent(database: Database, may_go_on: MayGoOn) -> int:
-    """Delete sessions, one-time tokens, wrong passwords and mails that are good for nothing any more; how many.
+    """Delete sessions, one-time tokens, wrong passwords, mails and webhooks that are of no use any more; how many.
 
     Commits each thousand rows. A session outlives its end by the month in which its network is still a known one.
     """

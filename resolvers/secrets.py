@@ -16,9 +16,7 @@ from sqlalchemy.orm import undefer
 
 from dataloaders.secrets import MAX_SECRETS, effective_secret
 from models import (
-    AccessType,
     Agent,
-    DataCategory,
     LlmProvider,
     Scope,
     Secret,
@@ -29,15 +27,14 @@ from models import (
     Workspace,
     WorkspaceStatus,
 )
-from models.envelope import DataKey, Unreadable
+from models.envelope import DataKey
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import NIL, InvalidId, decode, uuid7
 from resolvers.call import Call
-from resolvers.data_access import Access
+from resolvers.opening import open_secret
 from resolvers.unit_of_work import UnitOfWork
 
 VALUE_LIMIT_BYTES: Final = 65_536
-PURPOSE_LIMIT: Final = 200
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _MODELS: Final[dict[type[TenantRow], SecretOwner]] = {
     Workspace: SecretOwner.WORKSPACE,
@@ -182,23 +179,7 @@ async def use_workspace_secret(call: Call, workspace_id: UUID, key: str, purpose
 async def _opened(call: Call, work: UnitOfWork, secret: Secret | None, purpose: str) -> str:
     if secret is None:
         raise not_found("secret")
-    try:
-        data_key = await call.services.keyring.of(work.session, secret.key_id)
-    except Unreadable:
-        # Rotation sealed it anew, and ended the key, between the two statements.
-        await work.session.refresh(secret, ["sealed", "sealed_version", "key_id"])
-        data_key = await call.services.keyring.of(work.session, secret.key_id)
-    value = secret.unseal(data_key).decode()
-    # Written before the COMMIT that this ends with; should it fail, nobody gets the value.
-    work.note_access(
-        Access(
-            subject=(Secret.__typeid__, secret.id),
-            category=DataCategory.SECRET,
-            kind=AccessType.USE,
-            purpose=purpose[:PURPOSE_LIMIT],
-        )
-    )
-    return value
+    return await open_secret(call.services.keyring, work, secret, purpose)
 
 
 def _cleaned(key: str, value: str) -> bytes:

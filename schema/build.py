@@ -57,6 +57,7 @@ from schema.tenants import TenantMutations, TenantQueries
 from schema.terminal_sessions import TerminalSessionMutations, TerminalSessionQueries
 from schema.usage import UsageQueries
 from schema.users import UserMutations, UserQueries
+from schema.webhooks import WebhookMutations, WebhookQueries
 from schema.workspace_streams import RegistrySubscriptions
 
 
@@ -96,6 +97,7 @@ class Query(
     TerminalSessionQueries,
     UserQueries,
     SecretQueries,
+    WebhookQueries,
 ):
     """Root of queries."""
 
@@ -137,6 +139,7 @@ class Mutation(
     TerminalSessionMutations,
     UserMutations,
     SecretMutations,
+    WebhookMutations,
 ):
     """Root of mutations."""
 

@@ -95,7 +95,7 @@ def command(
                 mine.claim = Claim.of(call.who.key, use_case.__name__, key, body)
             return Answer(fields, await use_case(mine, **said), [])
         except Replay as replay:
-            return Answer(fields, await _again(mine, replay), [])
+            return _replayed(fields, await _again(mine, replay))
         except Refusal as refusal:
             return _refused(fields, refusal)
 
@@ -110,6 +110,13 @@ def _refused(fields: list[str], refusal: Refusal) -> Answer:
         answer.removed = []  # type: ignore[attr-defined]
     elif refusal.current is not None and fields != ["deleted_id"]:
         setattr(answer, fields[0], refusal.current)
+    return answer
+
+
+def _replayed(fields: list[str], row: Any) -> Answer:
+    """The object again; whatever else was said with it the first time, such as a secret, is not said again."""
+    answer = Answer(fields, None, [])
+    setattr(answer, fields[0], row)
     return answer
 
 

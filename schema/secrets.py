@@ -32,6 +32,7 @@ describe(
     LLM_PROVIDER="One model provider.",
     SERVER="One server.",
     CONNECTOR="One connector.",
+    WEBHOOK_ENDPOINT="One webhook endpoint: what its deliveries are signed with.",
 )
 
 

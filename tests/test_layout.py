@@ -35,6 +35,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "audit": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "canvas": ("dataloaders", "resolvers", "schema", "tests/schema"),
+    "webhooks": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),
     "activity_logs": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "activity": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/schema"),
 }

@@ -26,6 +26,8 @@ from resolvers.keyring import Keyring
 from resolvers.passwords import Passwords
 from resolvers.principal import Principal
 from resolvers.tokens import AccessTokens
+from resolvers.webhook_rules import WebhookRules
+from resolvers.webhook_work import Webhooks
 from subscriptions.announcer import Announcer
 from subscriptions.bus import Bus
 from subscriptions.fanout import Fanout
@@ -36,6 +38,9 @@ from subscriptions.tail import Tails
 
 AUDIT: Final = AuditKeys([b"a" * 32])
 """One log, one key: whatever pools a test opens, they continue the same chains."""
+
+QUICK: Final = WebhookRules(delays_seconds=(0.01,) * 7, timeout_seconds=5.0)
+"""Webhooks that are tried as often as by default, without the long waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ async def running(
         stack.push_async_callback(egress.close)
         issuer_keys = IssuerKeys(egress)
         stack.push_async_callback(issuer_keys.close)
+        keyring = keyring or Keyring(LocalKeys([b"k" * 32]))
+        webhooks = Webhooks(database, announcer, utcnow, keyring, egress, tails.epoch, QUICK)
         yield Services(
             database=database,
             announcer=announcer,
@@ -111,7 +118,8 @@ async def running(
             reply_board=ReplyBoard(bus),
             accounts=accounts,
             issuer_keys=issuer_keys,
-            keyring=keyring or Keyring(LocalKeys([b"k" * 32])),
+            keyring=keyring,
+            webhooks=webhooks,
         )
 
 

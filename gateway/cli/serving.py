@@ -107,6 +107,7 @@ async def _work(settings: Settings) -> None:
             activity_days=settings.activity_retention_days,
             anchor=anchor_target(settings.audit_anchor),
             post=services.post,
+            webhooks=services.webhooks,
             tenant_days=settings.tenant_deletion_days,
         )
         running.start()

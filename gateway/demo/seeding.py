@@ -25,6 +25,7 @@ from gateway.demo.places import build, is_built, wake
 from gateway.demo.samples import TenantSample
 from gateway.demo.talks import talk
 from gateway.demo.together import together
+from gateway.demo.webhooks import listen
 from models import TenantPlan, TenantStatus
 from resolvers.call import Call, Services
 from resolvers.principal import Principal
@@ -102,5 +103,6 @@ async def _populate(services: Services, admin: Principal, sample: TenantSample, 
             await fire(call, sample.slug, rng)
             await analyse(call)
             await equip(call)
+            await listen(call, sample)
     await ask(services, admin.tenant_id)
     await wake(services, admin.tenant_id, sample, rng)

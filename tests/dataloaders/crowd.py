@@ -47,6 +47,7 @@ from models.roles import OWNER
 from resolvers.secrets import Owner
 from tests.dataloaders import governed_crowd
 from tests.dataloaders.crowd_of_approvals import FILL_APPROVALS, samples_of_approvals
+from tests.dataloaders.crowd_of_webhooks import WEBHOOKS, samples_of_webhooks
 
 TENANTS: Final = 4
 ROWS: Final = 8_000
@@ -317,6 +318,7 @@ SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one END, CASE WHEN n %
   CASE WHEN n % 107 < 5 THEN one END, now() - n * interval '1 second', CASE WHEN n % 89 > 0 THEN now() END
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
+    **WEBHOOKS,
 } | governed_crowd.FILL
 """How each listed table is filled, parents first; a new list brings its own."""
 
@@ -371,6 +373,7 @@ def samples(crowd: Crowd) -> dict[tuple[str, str], object]:
         | _samples_of_places(crowd)
         | governed_crowd.samples(crowd.mine)
         | _samples_of_servers(crowd)
+        | samples_of_webhooks(crowd.mine)
         | {
             ("agents", "domain"): "domain 7",
             ("agents", "search"): "agent domain 15",

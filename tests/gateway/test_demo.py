@@ -68,6 +68,9 @@ from models import (
     User,
     UserConsent,
     UserStatus,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookEndpoint,
     Workspace,
     WorkspaceStatus,
 )
@@ -215,6 +218,7 @@ async def test_a_fleet_key_opens_its_own_tenant_with_every_ingest_scope(demo: Se
         (ToolExecution.status, ToolStatus),
         (Alert.analysis_status, AnalysisStatus),
         (Server.auth_type, ServerAuthType),
+        (WebhookDelivery.state, WebhookDeliveryState),
     ],
 )
 async def test_every_status_of_every_domain_is_there(
@@ -242,6 +246,11 @@ async def test_somebody_is_at_a_server_and_somebody_was(demo: Services, url: str
     for slug in ("acme", "globex"):
         for column in (TerminalSession.ended_at, TerminalSession.alert_id):
             assert {one is None for one in await _words(url, slug, column)} == {True, False}
+
+
+async def test_a_webhook_endpoint_is_there_and_is_told_nothing(demo: Services, url: str) -> None:
+    for slug in ("acme", "globex"):
+        assert await _words(url, slug, WebhookEndpoint.is_enabled) == {False}
 
 
 async def test_agents_of_every_type_are_there_and_one_of_each_tenant_routes(demo: Services, url: str) -> None:

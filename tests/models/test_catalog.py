@@ -108,6 +108,8 @@ ACROSS_TENANTS: Final = {
     (PLATFORM, "stream_floors", "SELECT"): "*",
     (PLATFORM, "tenant_streams", "SELECT"): "*",
     (PLATFORM, "tenants", "SELECT"): "*",
+    (PLATFORM, "webhook_deliveries", "SELECT"): "endpoint_id expires_at next_attempt_at state tenant_id",
+    (PLATFORM, "webhook_endpoints", "SELECT"): "cursor id is_enabled tenant_id",
     (PLATFORM, "workspaces", "SELECT"): "heartbeat_due_at id status tenant_id",
     (SEARCH, "agents", "SELECT"): "id search tenant_id",
     (SEARCH, "approval_requests", "SELECT"): "id search tenant_id",

@@ -53,6 +53,10 @@ from models import (
     User,
     UserConsent,
     UserStatus,
+    WebhookDelivery,
+    WebhookDeliveryState,
+    WebhookDisabledReason,
+    WebhookEndpoint,
     Workspace,
     utcnow,
 )
@@ -139,6 +143,29 @@ def _infrastructure(tenant_id: UUID, user_id: UUID) -> list[Any]:
     return [server, stay]
 
 
+def _webhooks(tenant_id: UUID) -> list[Any]:
+    """An endpoint that is told nothing, and what it was told."""
+    endpoint = WebhookEndpoint(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        url="https://hooks.example",
+        event_kinds=["*"],
+        is_enabled=False,
+        disabled_at=utcnow(),
+        disabled_reason=WebhookDisabledReason.MANUAL,
+        cursor=0,
+    )
+    delivery = WebhookDelivery(
+        tenant_id=tenant_id,
+        id=uuid7(),
+        endpoint_id=endpoint.id,
+        kind="signalbox.ping",
+        state=WebhookDeliveryState.DELIVERED,
+        expires_at=utcnow(),
+    )
+    return [endpoint, delivery]
+
+
 async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
     """One row of each type that has ids: TypeIDs by prefix."""
     database = gateway.services.database
@@ -171,6 +198,9 @@ async def settle(gateway: Gateway, tenant_id: UUID) -> dict[str, str]:
         Alert(tenant_id=tenant_id, id=uuid7(), fingerprint="5f3a", starts_at=utcnow(), alert_name="HighCPUUsage"),
         *_infrastructure(tenant_id, ada.id),
     ]
+    hooks = _webhooks(tenant_id)
+    rows.append(hooks[0])
+    placed.append(hooks[1])
     async with database.session(tenant_id) as session:
         session.add(ada)
         await session.flush()

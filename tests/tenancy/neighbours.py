@@ -59,6 +59,7 @@ _MARKED: Final = {
     "tenants": ("name", "contact_email"),
     "activity_logs": ("method", "summary", "error_detail"),
     "agent_assignments": ("model", "removal_reason"),
+    "webhook_endpoints": ("url", "description"),
 }
 _TABLES: Final = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'

@@ -21,6 +21,7 @@ from models import (
 )
 from models.errors import Forbidden, invalid, not_found
 from models.ids import uuid7
+from resolvers.agent_links import check_provider
 from resolvers.call import Call
 from resolvers.conversation_access import locked, workspace_of
 from resolvers.unit_of_work import UnitOfWork
@@ -41,6 +42,7 @@ class ConversationChanges(TypedDict, total=False):
     title: str | None
     summary: str | None
     agent_id: UUID | None
+    llm_provider_id: UUID | None
     metadata: dict[str, Any] | None
 
 
@@ -52,6 +54,7 @@ async def start_conversation(
     agent_id: UUID | None = None,
     contact_id: UUID | None = None,
     alert_id: UUID | None = None,
+    llm_provider_id: UUID | None = None,
     profile: str | None = None,
     department: str | None = None,
     metadata: Any = None,
@@ -69,11 +72,13 @@ async def start_conversation(
         metadata_=document(metadata, METADATA_LIMIT_BYTES, "metadata") if metadata is not None else {},
         agent_id=agent_id,
         contact_id=contact_id,
+        llm_provider_id=llm_provider_id,
     )
     _refuse_mismatch(call, kind, contact_id, alert_id)
     if kind is not ConversationKind.CONTACT:
         conversation.user_id = call.who.member_id
     async with call.work() as work:
+        await check_provider(work, llm_provider_id)
         place = await _place_of(call, work, agent_id)
         if contact_id is not None:
             await _refuse_unknown(work, Contact, contact_id, "contactId", "contact")
@@ -87,6 +92,8 @@ async def update_conversation(call: Call, *, id: UUID, **changes: Unpack[Convers
     """Change what is said of it. Raises INVALID, NOT_FOUND, ILLEGAL_TRANSITION unless it is active. Commits."""
     cleaned = _cleaned(changes)
     async with call.work() as work:
+        # Before the conversation is locked: whoever deletes a provider locks it first, and then where it answers.
+        await check_provider(work, cleaned.get("llm_provider_id"))
         conversation = await locked(call, work, id)
         conversation.require_active()
         if cleaned.get("agent_id") is not None or call.who.workspace_id is not None:

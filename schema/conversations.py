@@ -25,6 +25,7 @@ from schema.common import JSON, PAGE_ARGUMENTS, Connection, Node, connection, fo
 from schema.conversation_filters import ConversationFilter, ConversationOrder
 from schema.declare import column, computed, node, related, root_fields, to_one
 from schema.inputs import form, optional, required
+from schema.llm_providers import LlmProvider
 from schema.messages import MarkReadInput, Message
 from schema.runs import AgentRun, ToolExecution
 from schema.users import User
@@ -95,6 +96,9 @@ class Conversation(Node):
     agent: Agent | None = to_one(models.Agent, "Who answers in it.", "agent_id")
     alert_id: ID | None = column("The alert it is about.", "alert_typeid")
     llm_provider_id: ID | None = column("The model provider that answers in it.", "llm_provider_typeid")
+    llm_provider: LlmProvider | None = to_one(
+        models.LlmProvider, "The model provider that answers in it; the agent's when null.", "llm_provider_id"
+    )
     messages: Connection[Message] = computed(
         _messages,
         "Oldest first, by seq; a chat view asks for last and before.",
@@ -130,6 +134,7 @@ class StartConversationInput:
     agent_id: ID | None = optional("Who answers in it.", of="agent")
     contact_id: ID | None = optional("Who outside talks in it; with CONTACT, and only then.", of="contact")
     alert_id: ID | None = optional("The alert it is about; with ALERT_CHAT.", of="alert")
+    llm_provider_id: ID | None = optional("The model provider that answers; the agent's when absent.", of="provider")
     profile: str | None = optional("How the agent is to think, one line of at most 100 characters.")
     department: str | None = optional("The part of the organisation it belongs to.")
     metadata: JSON | None = optional("What to keep beside it, a JSON object of at most 65,536 bytes.")
@@ -144,6 +149,7 @@ class UpdateConversationInput:
     title: str | None = optional("One line of at most 255 characters.")
     summary: str | None = optional("At most 16,384 bytes.")
     agent_id: ID | None = optional("Who answers from now on.", of="agent")
+    llm_provider_id: ID | None = optional("The model provider that answers from now on.", of="provider")
     metadata: JSON | None = optional("A JSON object of at most 65,536 bytes, in the place of the one before.")
 
 

@@ -167,6 +167,7 @@ class Conversation(ImportedRow):
             Index("ix_conversations_user", "tenant_id", "user_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_contact", "tenant_id", "contact_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_agent", "tenant_id", "agent_id", text("created_at DESC"), text("id DESC")),
+            Index("ix_conversations_updated", "tenant_id", "updated_at"),
             Index("ix_conversations_alert", "tenant_id", "alert_id"),
             Index("ix_conversations_llm_provider", "tenant_id", "llm_provider_id"),
             Index("ix_conversations_status", "tenant_id", "status"),

@@ -55,6 +55,12 @@ class Branding(Shape):
     primary_color: str = Field(default="#000000", pattern=r"^#[0-9a-fA-F]{6}$")
 
 
+class Retention(Shape):
+    """How long the tenant keeps things, in days; where it says nothing, as long as everybody."""
+
+    conversation_days: int | None = Field(default=None, ge=1, le=3_650)
+
+
 class TenantSettings(Shape):
     """What a tenant's administrators set."""
 
@@ -63,6 +69,7 @@ class TenantSettings(Shape):
     max_tokens_per_request: int = Field(default=32_000, ge=100, le=32_000)
     enabled_agents: list[str] = Field(default_factory=list)
     custom_branding: Branding = Branding()
+    retention: Retention = Retention()
 
 
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]

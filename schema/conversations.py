@@ -177,6 +177,13 @@ class UpsertContactInput:
     meta: JSON | None = optional("A JSON object of at most 65,536 bytes, in the place of the one before.")
 
 
+@form("Who outside is forgotten.")
+class DeleteContactInput:
+    """Input of deleteContact."""
+
+    id: ID = required("Whom.", of="contact")
+
+
 @payload("A conversation after a change.")
 class ConversationPayload:
     """Payload of mutations of conversations."""
@@ -255,4 +262,11 @@ class ConversationMutations:
         input=UpsertContactInput,
         payload=ContactPayload,
         scope=Scope.CONTACTS_WRITE,
+    )
+    delete_contact: DeletePayload | None = command(
+        contact_cases.delete_contact,
+        "Forgets somebody outside for good, with every conversation that was theirs. Cannot be taken back.",
+        input=DeleteContactInput,
+        payload=DeletePayload,
+        scope=Scope.PRIVACY_WRITE,
     )

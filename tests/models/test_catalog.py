@@ -84,6 +84,7 @@ ACROSS_TENANTS: Final = {
     (INGEST, "workspaces", "SELECT"): f"{BEAT} heartbeat_ttl_seconds id lease_epoch status tenant_id",
     (INGEST, "workspaces", "UPDATE"): BEAT,
     (PLATFORM, "activity_logs", "SELECT"): "created_at tenant_id",
+    (PLATFORM, "conversations", "SELECT"): "tenant_id updated_at",
     (PLATFORM, "audit_heads", "SELECT"): "*",
     (PLATFORM, "retention_rules", "SELECT"): "*",
     (PLATFORM, "events", "SELECT"): "occurred_at seq tenant_id",

@@ -1,9 +1,11 @@
-"""The model provider that a person prefers, and that answers in a conversation."""
+"""The model provider that a person prefers, and that answers in a conversation; conversations by age."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+from models.roles import PLATFORM
 
 revision = "0018"
 down_revision = "0012"
@@ -28,3 +30,7 @@ def upgrade() -> None:
             ondelete=f"SET NULL ({column})",
         )
         op.create_index(f"ix_{table}_{name}", table, ["tenant_id", column])
+    op.create_index("ix_conversations_updated", "conversations", ["tenant_id", "updated_at"])
+    # Whoever deletes old ones finds the tenants that have some, and sees nothing else of them.
+    op.execute(f"CREATE POLICY platform_select ON conversations FOR SELECT TO {PLATFORM} USING (true)")
+    op.execute(f"GRANT SELECT (tenant_id, updated_at) ON conversations TO {PLATFORM}")

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 
 from dataloaders.retention import CHUNK
-from models import OneTimeToken, OutgoingMail, Session, SignInFailure
+from models import ForgottenSecret, OneTimeToken, OutgoingMail, Session, SignInFailure
 from models.database import Database, TenantSession
 
 _TENANTS: Final = 500
@@ -37,6 +37,8 @@ SPENT: Final = (
     Spent(SignInFailure, "failed_at", timedelta(hours=2)),
     # The last are given up after seven days; these were left by a gateway whose mail server was taken away.
     Spent(OutgoingMail, "due_at", timedelta(days=8)),
+    # Which runtimes still know them: one that has not started anew for so long is not told to any more.
+    Spent(ForgottenSecret, "updated_at", timedelta(days=90)),
 )
 
 

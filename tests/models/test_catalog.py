@@ -87,6 +87,7 @@ ACROSS_TENANTS: Final = {
     (PLATFORM, "conversations", "SELECT"): "tenant_id updated_at",
     (PLATFORM, "audit_heads", "SELECT"): "*",
     (PLATFORM, "retention_rules", "SELECT"): "*",
+    (PLATFORM, "forgotten_secrets", "SELECT"): "tenant_id updated_at",
     (PLATFORM, "events", "SELECT"): "occurred_at seq tenant_id",
     (PLATFORM, "idempotency_keys", "SELECT"): "created_at tenant_id",
     (PLATFORM, "leases", "DELETE"): "*",

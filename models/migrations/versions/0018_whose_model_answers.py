@@ -1,5 +1,4 @@
-"""The model provider that a person prefers, and that answers in a conversation; conversations by age;
-secrets that are gone."""
+"""Which model provider a person prefers and a conversation has; conversations by age; secrets that are gone."""
 
 from __future__ import annotations
 

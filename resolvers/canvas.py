@@ -56,7 +56,7 @@ async def set_canvas_layouts(call: Call, *, layouts: Sequence[Layout]) -> list[C
             for one in sorted(layouts, key=lambda one: one["workspace_id"])
         ]
         kept = {row.workspace_id: row for row in await keep_layouts(work.session, rows)}
-        await _tell_of_folding(work, {row["workspace_id"] for row in rows if row["collapsed"]}, folded)
+        await _tell_of_folding(work, {id for id, row in kept.items() if row.collapsed}, folded)
         _record(work, ids)
     return [kept[id] for id in ids]
 

@@ -23,7 +23,7 @@ def simulate(
     agents: Annotated[int, typer.Option(help="How many agents.")] = 12,
     rate: Annotated[float, typer.Option(help="Beats a second of each agent.")] = 0.5,
     talk_rate: Annotated[
-        float, typer.Option(help="Questions a minute that each agent is asked, at most 60; 0 for none.")
+        float, typer.Option(help="Questions a minute that each agent is asked, at most 600; 0 for none.")
     ] = 1.0,
     url: Annotated[str | None, typer.Option(help="The gateway; the demo's in the data directory when absent.")] = None,
     key: Annotated[str | None, typer.Option(help="An API key with the ingest scopes; the demo's when absent.")] = None,

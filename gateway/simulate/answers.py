@@ -19,8 +19,6 @@ from gateway.simulate.run import RunOver
 from gateway.simulate.talking import TalkScript
 from models.ids import uuid7
 
-_LONGEST_TOOL_SECONDS = 1.0
-
 
 def once() -> str:
     """An idempotency key: what is asked again after a lost answer is done once."""
@@ -80,7 +78,7 @@ class Answer:
     async def _work(self) -> None:
         await self._rest(self.script.thinking_seconds)
         for use in self.turn.tools:
-            await self.worker.run.rest(min(use.milliseconds / 1000, _LONGEST_TOOL_SECONDS))
+            await self.worker.run.rest(min(use.milliseconds / 1000, self.script.longest_tool_seconds))
             await self._record(use)
         if self.turn.tools:
             await self._do("updateRun", id=self.run_id, inputTokens=self.turn.input_tokens)

@@ -46,7 +46,8 @@ MUTATIONS: Final = {
         "updateRun": "agentRun { id }",
         "finishRun": "agentRun { id }",
         "recordToolExecution": "toolExecution { id }",
-        "reportActivity": "activityLog { id }",
+        # A fleet's key tells of activity and does not read it.
+        "reportActivity": "",
     }.items()
 }
 """By the name of their field: one input, one payload."""

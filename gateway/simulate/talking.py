@@ -25,6 +25,8 @@ class TalkScript:
     """Of each agent, at most: an answer takes its time, and no question comes before it."""
     thinking_seconds: Span = (0.2, 0.8)
     """How long a person types, and an agent thinks."""
+    longest_tool_seconds: float = 1.0
+    """No use of a tool is waited for longer, whatever is recorded of it."""
     piece_seconds: Span = (0.08, 0.3)
     """Between two pieces of a reply."""
     messages_of_a_conversation: int = 40

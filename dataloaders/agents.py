@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, or_, select, text
+from sqlalchemy import ARRAY, Uuid, and_, any_, bindparam, func, or_, select, text, true
+from sqlalchemy.orm import aliased
 
 from dataloaders.base import grouped
 from dataloaders.pages import Listing, Order, any_of, equals, words
@@ -18,6 +19,10 @@ MAX_REACHED: Final = 5_000
 """No agent is made of more than this many others, counted once for each of its parts."""
 
 MAX_ESCALATIONS: Final = 32
+MOST_NAMED: Final = 150
+"""By one configuration: 50 parts, 50 tools, 50 tasks."""
+
+MOST_USERS: Final = 50
 MAX_ROUTABLE: Final = 1_000
 
 agents: Final = Listing(
@@ -57,6 +62,51 @@ async def place_of(session: TenantSession, agent_id: UUID) -> UUID | None:
         select(Agent.workspace_id).where(Agent.tenant_id == session.tenant_id, Agent.id == agent_id)
     )
     return place
+
+
+async def sub_agents_by_agent(session: TenantSession, ids: Sequence[UUID]) -> list[list[Agent]]:
+    """The agents that the configuration of each names, in its order, each once: its parts, tools and tasks."""
+    statement = (
+        select(AgentReference.agent_id, Agent)
+        .join(Agent, and_(Agent.tenant_id == AgentReference.tenant_id, Agent.id == AgentReference.target_id))
+        .where(
+            AgentReference.tenant_id == session.tenant_id,
+            AgentReference.agent_id == func.any(list(ids)),
+            Agent.deleted_at.is_(None),
+        )
+        .order_by(AgentReference.agent_id, AgentReference.kind, AgentReference.place)
+        .limit(MOST_NAMED * len(ids))
+    )
+    return _once_each(await session.execute(statement), ids)
+
+
+async def users_by_agent(session: TenantSession, ids: Sequence[UUID]) -> list[list[Agent]]:
+    """The agents whose configuration names each, by name, at most 50."""
+    named = func.unnest(bindparam("named", list(ids), type_=ARRAY(Uuid))).table_valued("id", name="named")
+    one = named.render_derived()
+    naming = (
+        select(AgentReference.agent_id)
+        .where(AgentReference.tenant_id == session.tenant_id, AgentReference.target_id == one.c.id)
+        .correlate(one)
+    )
+    some = (
+        select(Agent)
+        .where(Agent.tenant_id == session.tenant_id, Agent.id.in_(naming), Agent.deleted_at.is_(None))
+        .order_by(Agent.name, Agent.id)
+        .limit(MOST_USERS)
+        .lateral("using")
+    )
+    user = aliased(Agent, some)
+    statement = select(one.c.id, user).select_from(one.join(some, true())).order_by(one.c.id, user.name, user.id)
+    return _once_each(await session.execute(statement), ids)
+
+
+def _once_each(rows: Iterable[Any], ids: Sequence[UUID]) -> list[list[Agent]]:
+    """The agents of each id, in the order of the rows: what a row names twice stands once."""
+    found: dict[UUID, dict[UUID, Agent]] = {}
+    for key, agent in rows:
+        found.setdefault(key, {}).setdefault(agent.id, agent)
+    return [list(found.get(one, {}).values()) for one in ids]
 
 
 agent_templates: Final = Listing(

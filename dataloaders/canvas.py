@@ -34,15 +34,14 @@ layout_by_workspace: Final[Batch[UUID, CanvasLayout | None]] = ReadBatch(
 
 
 async def folded_among(session: TenantSession, ids: Sequence[UUID]) -> set[UUID]:
-    """Which of the workspaces have what is below them folded away."""
-    found = await session.scalars(
-        select(CanvasLayout.workspace_id).where(
-            CanvasLayout.tenant_id == session.tenant_id,
-            CanvasLayout.workspace_id == func.any(list(ids)),
-            CanvasLayout.collapsed,
-        )
+    """Which of the workspaces have what is below them folded away; the places of all of them are locked."""
+    found = await session.execute(
+        select(CanvasLayout.workspace_id, CanvasLayout.collapsed)
+        .where(CanvasLayout.tenant_id == session.tenant_id, CanvasLayout.workspace_id == func.any(list(ids)))
+        .order_by(CanvasLayout.workspace_id)
+        .with_for_update()
     )
-    return set(found)
+    return {row.workspace_id for row in found if row.collapsed}
 
 
 async def keep_layouts(session: TenantSession, layouts: Sequence[dict[str, Any]]) -> list[CanvasLayout]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import array, distinct_on
 from sqlalchemy.orm import aliased, undefer
 
 from dataloaders.pages import Listing, Order, any_of, equals
-from models import Secret, SecretOwner, Workspace, WorkspaceStatus
+from models import ForgottenSecret, Secret, SecretOwner, Workspace, WorkspaceStatus
 from models.database import TenantSession
 
 MAX_SECRETS: Final = 100
@@ -87,29 +87,35 @@ async def effective_secret(session: TenantSession, workspace_id: UUID, key: str)
 
 
 async def restart_needed_by_workspace(session: TenantSession, ids: Sequence[UUID]) -> list[bool]:
-    """Whether a secret that reaches the workspace was set since its runtime last registered; one statement for all.
+    """Whether a secret that reaches the workspace was set or deleted since its runtime last registered.
 
-    What the workspace has a secret of its own for does not count when the tenant's of that key is set.
+    What the workspace has a secret of its own for does not count when the tenant's of that key changes. One statement
+    for all.
     """
+    reached = or_(_changed_since(session.tenant_id, Secret), _changed_since(session.tenant_id, ForgottenSecret))
+    statement = select(Workspace.id).where(_present(session.tenant_id, ids), reached)
+    found = set(await session.scalars(statement))
+    return [one in found for one in ids]
+
+
+def _changed_since(tenant_id: UUID, changed: type[Secret | ForgottenSecret]) -> ColumnElement[bool]:
+    """Whether one of ``changed`` is newer than the runtime of the workspace that it reaches."""
     own = aliased(Secret)
     shadowed = (
         exists()
         .where(
-            own.tenant_id == session.tenant_id,
+            own.tenant_id == tenant_id,
             own.owner_id == Workspace.id,
             own.owner_type == SecretOwner.WORKSPACE,
-            own.key == Secret.key,
+            own.key == changed.key,
         )
-        .correlate(Secret, Workspace)
+        .correlate(changed, Workspace)
     )
-    of_workspace = and_(Secret.owner_id == Workspace.id, Secret.owner_type == SecretOwner.WORKSPACE)
-    of_tenant = and_(Secret.owner_id == session.tenant_id, Secret.owner_type == SecretOwner.TENANT, ~shadowed)
+    of_workspace = and_(changed.owner_id == Workspace.id, changed.owner_type == SecretOwner.WORKSPACE)
+    of_tenant = and_(changed.owner_id == tenant_id, changed.owner_type == SecretOwner.TENANT, ~shadowed)
     is_newer = and_(
-        Secret.tenant_id == session.tenant_id,
-        Secret.owner_id == any_(array([Workspace.id, session.tenant_id])),
-        Secret.updated_at > Workspace.registered_at,
+        changed.tenant_id == tenant_id,
+        changed.owner_id == any_(array([Workspace.id, tenant_id])),
+        changed.updated_at > Workspace.registered_at,
     )
-    reached = exists().where(is_newer, or_(of_workspace, of_tenant)).correlate(Workspace)
-    statement = select(Workspace.id).where(_present(session.tenant_id, ids), reached)
-    found = set(await session.scalars(statement))
-    return [one in found for one in ids]
+    return exists().where(is_newer, or_(of_workspace, of_tenant)).correlate(Workspace)

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 
 from dataloaders.retention import CHUNK
-from models import OneTimeToken, OutgoingMail, Session, SignInFailure, WebhookDelivery
+from models import ForgottenSecret, OneTimeToken, OutgoingMail, Session, SignInFailure, WebhookDelivery
 from models.database import Database, TenantSession
 
 _TENANTS: Final = 500
@@ -39,6 +39,8 @@ SPENT: Final = (
     Spent(OutgoingMail, "due_at", timedelta(days=8)),
     # Each says itself when it may go: a week after it arrived, a month after it was given up.
     Spent(WebhookDelivery, "expires_at", timedelta()),
+    # Which runtimes still know them: one that has not started anew for so long is not told to any more.
+    Spent(ForgottenSecret, "updated_at", timedelta(days=90)),
 )
 
 

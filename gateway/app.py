@@ -123,6 +123,7 @@ def create_app(settings: Settings) -> GatewayApp:
                     event_days=settings.event_retention_days,
                     event_count=settings.event_retention_count,
                     activity_days=settings.activity_retention_days,
+                    conversation_days=settings.conversation_retention_days,
                     anchor=anchor_target(settings.audit_anchor),
                     post=services.post,
                     webhooks=services.webhooks,

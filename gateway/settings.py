@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     event_retention_days: int = Field(7, ge=1)
     event_retention_count: int = Field(1_000_000, ge=1000)
     activity_retention_days: float = Field(7, ge=1, description="How long it is kept what workspaces did.")
+    conversation_retention_days: float = Field(
+        90, ge=1, description="After the last word in them conversations are deleted; a tenant's settings can say else."
+    )
     tenant_deletion_days: float = Field(30, ge=0, description="How long after its cancellation a tenant is deleted.")
     webhook_retry_seconds: CommaSeparated = Field(
         default_factory=lambda: [f"{one:g}" for one in DELAYS_SECONDS],

@@ -27,6 +27,7 @@ from resolvers.retention import (
     MayGoOn,
     RetentionRules,
     delete_activity,
+    delete_conversations,
     delete_keys,
     delete_spent,
     trim_logs,
@@ -101,6 +102,7 @@ class Worker:
         event_count: int = 1_000_000,
         key_hours: float = 24,
         activity_days: float = 7,
+        conversation_days: float = 90,
         tenant_days: float = 30,
         sweep_seconds: float = 1.0,
         retention_seconds: float = 60.0,
@@ -116,7 +118,11 @@ class Worker:
         webhook_seconds: float = 1.0,
     ) -> None:
         rules = RetentionRules(
-            timedelta(hours=key_hours), timedelta(days=event_days), event_count, timedelta(days=activity_days)
+            timedelta(hours=key_hours),
+            timedelta(days=event_days),
+            event_count,
+            timedelta(days=activity_days),
+            timedelta(days=conversation_days),
         )
         database = means.database
         self._means = means
@@ -139,6 +145,9 @@ class Worker:
             self._led("delete-keys", lambda go_on: delete_keys(database, rules, go_on), retention_seconds),
             self._led("trim-logs", lambda go_on: trim_logs(database, rules, go_on), retention_seconds),
             self._led("delete-activity", lambda go_on: delete_activity(database, rules, go_on), retention_seconds),
+            self._led(
+                "delete-conversations", lambda go_on: delete_conversations(database, rules, go_on), retention_seconds
+            ),
             *self._of_the_audit_log(anchor, anchor_seconds, months_seconds),
             self._led("delete-spent", lambda go_on: delete_spent(database, go_on), spent_seconds),
             *([Job("mail", post.deliver_due, _every(mail_seconds))] if post is not None else []),

@@ -86,7 +86,7 @@ from models.registry import (
 )
 from models.runs import AgentRun, RunStatus, ToolExecution, ToolKind, ToolStatus
 from models.scopes import Role, Scope
-from models.secrets import SealedRow, Secret, SecretOwner, TenantKey, TenantKeyState
+from models.secrets import ForgottenSecret, SealedRow, Secret, SecretOwner, TenantKey, TenantKeyState
 from models.tenants import (
     PLAN_LIMITS,
     PLATFORM_SLUG,
@@ -152,6 +152,7 @@ __all__ = [
     "Event",
     "EventTopic",
     "EventView",
+    "ForgottenSecret",
     "GovernanceHead",
     "GovernanceVersion",
     "HitlMode",

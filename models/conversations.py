@@ -148,6 +148,7 @@ class Conversation(ImportedRow):
             belongs_to("contact_id", "contacts", ondelete="CASCADE"),
             belongs_to("agent_id", "agents", ondelete="SET NULL"),
             belongs_to("alert_id", "alerts", ondelete="SET NULL"),
+            belongs_to("llm_provider_id", "llm_providers", ondelete="SET NULL"),
             one_of("kind", ConversationKind),
             one_of("status", ConversationStatus),
             CheckConstraint("message_count >= 0 AND token_count >= 0", name="counts"),
@@ -168,6 +169,8 @@ class Conversation(ImportedRow):
             Index("ix_conversations_contact", "tenant_id", "contact_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_agent", "tenant_id", "agent_id", text("created_at DESC"), text("id DESC")),
             Index("ix_conversations_alert", "tenant_id", "alert_id", text("created_at DESC"), text("id DESC")),
+            Index("ix_conversations_updated", "tenant_id", "updated_at"),
+            Index("ix_conversations_llm_provider", "tenant_id", "llm_provider_id"),
             Index("ix_conversations_status", "tenant_id", "status"),
             Index("ix_conversations_search", "search", postgresql_using="gin"),
         )
@@ -180,7 +183,7 @@ class Conversation(ImportedRow):
     @property
     def llm_provider_typeid(self) -> str | None:
         """The model provider that answers in it, as the outside sees it."""
-        return encode("llm_provider", self.llm_provider_id) if self.llm_provider_id is not None else None
+        return encode("provider", self.llm_provider_id) if self.llm_provider_id is not None else None
 
     def facets(self) -> dict[str, Any]:
         """What filters and visibility may look at in an event's envelope: no word that anybody wrote."""

@@ -167,3 +167,20 @@ class Secret(SealedRow):
             "key": self.key,
             "version": self.sealed_version,
         }
+
+
+class ForgottenSecret(TenantRow):
+    """That a workspace or the tenant had a secret under a key: whoever runs still knows it. ``updated_at`` is when."""
+
+    __tablename__ = "forgotten_secrets"
+    __typeid__ = "forgotten"
+    __table_args__ = (
+        tenant_key(),
+        one_of("owner_type", SecretOwner),
+        Index("uq_forgotten_secrets_key", "tenant_id", "owner_id", "key", "owner_type", unique=True),
+        Index("ix_forgotten_secrets_updated", "updated_at", postgresql_using="brin"),
+    )
+
+    owner_type: Mapped[SecretOwner] = mapped_column(TextEnum(SecretOwner))
+    owner_id: Mapped[UUID]
+    key: Mapped[str]

@@ -55,6 +55,7 @@ class User(ImportedRow):
     failed_login_attempts: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None]
     preferences: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    default_llm_provider_id: Mapped[UUID | None]
     authorization_version: Mapped[int] = mapped_column(default=1)
     identity_provider_id: Mapped[UUID | None]
     external_subject: Mapped[str | None]
@@ -87,6 +88,7 @@ class User(ImportedRow):
                 postgresql_where=text("deleted_at IS NULL"),
             ),
             belongs_to("identity_provider_id", "identity_providers", ondelete="SET NULL"),
+            belongs_to("default_llm_provider_id", "llm_providers", ondelete="SET NULL"),
             # Whoever is signed in elsewhere has no password here, whichever code forgets that.
             CheckConstraint("identity_provider_id IS NULL OR password_hash IS NULL", name="password_elsewhere"),
             Index("uq_users_identity", "tenant_id", "identity_provider_id", "external_subject", unique=True),
@@ -104,6 +106,7 @@ class User(ImportedRow):
                 text(never_null("last_login_at", "infinity")),
                 "id",
             ),
+            Index("ix_users_default_llm_provider", "tenant_id", "default_llm_provider_id"),
             Index("ix_users_status", "tenant_id", "status"),
             Index("ix_users_department", "tenant_id", "department"),
             Index("ix_users_search", "search", postgresql_using="gin"),

@@ -111,13 +111,13 @@ async def check_escalation(
         raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"At most {MAX_ESCALATIONS} hand over in a row.", field=field)
 
 
-async def check_provider(work: UnitOfWork, provider_id: UUID | None) -> None:
+async def check_provider(work: UnitOfWork, provider_id: UUID | None, field: str = "llmProviderId") -> None:
     """The model provider is there and enabled; locked until COMMIT. Raises NOT_FOUND, INVALID."""
     if provider_id is None:
         return
-    provider = await work.locked(LlmProvider, provider_id, "input", "llmProviderId", what="model provider")
+    provider = await work.locked(LlmProvider, provider_id, "input", field, what="model provider")
     if not provider.is_enabled:
-        raise invalid("This model provider is switched off.", "input", "llmProviderId")
+        raise invalid("This model provider is switched off.", "input", field)
 
 
 async def check_model(work: UnitOfWork, model: str | None) -> None:

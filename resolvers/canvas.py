@@ -37,8 +37,8 @@ async def set_canvas_layouts(call: Call, *, layouts: Sequence[Layout]) -> list[C
     """Put up to 100 workspaces where they are drawn, all or none; in their order. Commits.
 
     Raises INVALID, and NOT_FOUND naming the first workspace that is not there. What is folded away stays so unless
-    ``collapsed`` is said. The number of statements does not grow with that of workspaces, and what changed is one
-    event, so that a drag of a hundred is not a hundred.
+    ``collapsed`` is said. The number of statements does not grow with that of workspaces, and what was moved is one
+    event, so that a drag of a hundred is not a hundred; what was folded or unfolded is one each, and kept for ever.
     """
     if not 1 <= len(layouts) <= MOST_LAYOUTS:
         raise invalid(f"1 to {MOST_LAYOUTS} workspaces are put at once.", "input", "layouts")
@@ -56,6 +56,7 @@ async def set_canvas_layouts(call: Call, *, layouts: Sequence[Layout]) -> list[C
             for one in sorted(layouts, key=lambda one: one["workspace_id"])
         ]
         kept = {row.workspace_id: row for row in await keep_layouts(work.session, rows)}
+        await _tell_of_folding(work, {id for id, row in kept.items() if row.collapsed}, folded)
         _record(work, ids)
     return [kept[id] for id in ids]
 
@@ -115,6 +116,28 @@ async def _refuse_absent(work: UnitOfWork, ids: Sequence[UUID]) -> None:
     for number, id in enumerate(ids):
         if id not in present:
             raise not_found("workspace", "input", "layouts", str(number), "workspaceId")
+
+
+async def _tell_of_folding(work: UnitOfWork, now: set[UUID], before: set[UUID]) -> None:
+    """Tell of each workspace whose parts were folded away or shown again; that is part of the structure's history."""
+    changed = before ^ now
+    if not changed:
+        return
+    rows = await work.session.scalars(
+        select(Workspace)
+        .where(Workspace.tenant_id == work.tenant_id, Workspace.id == func.any(list(changed)))
+        .order_by(Workspace.id)
+    )
+    for row in rows:
+        done = "expanded" if row.id in before else "collapsed"
+        work.tell(
+            row,
+            f"workspace.{done}",
+            row.facets(),
+            topic=EventTopic.STRUCTURE,
+            structure=f"WORKSPACE_{done.upper()}",
+            audited=False,
+        )
 
 
 def _record(work: UnitOfWork, ids: Sequence[UUID]) -> None:

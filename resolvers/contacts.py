@@ -1,23 +1,31 @@
-"""This module is where people outside are known: made, or found again by what another system calls them."""
+"""This module is where people outside are known: made, found again by what another system calls them, and forgotten.
+
+Security boundary: erasure cannot be taken back; it needs privacy:write, and stands in the access log.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections import Counter
+from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Table, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import Contact
+from models import AccessType, Contact, Conversation, DataCategory, LegalBasis, Scope
 from models.errors import Refusal, RefusalCode
 from models.ids import uuid7
 from resolvers.call import Call
+from resolvers.conversation_access import workspace_of
+from resolvers.conversations import empty_conversations
+from resolvers.data_access import Access
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line
 
 NAME_LIMIT: Final = 255
 META_LIMIT_BYTES: Final = 65_536
+_AT_ONCE: Final = 500
 
 _TAKEN: Final = {"uq_contacts_external_id": ("externalId", "Another contact has this externalId already.")}
 
@@ -47,6 +55,56 @@ async def upsert_contact(
             kind = "contact.updated" if before is not None else "contact.created"
             work.tell(contact, kind, before, {"changed": changed})
     return contact
+
+
+async def delete_contact(call: Call, *, id: UUID) -> str:
+    """Forget somebody outside for good, with every conversation that was theirs; their TypeID. Commits.
+
+    Nothing of it can be taken back. Raises FORBIDDEN, NOT_FOUND.
+    """
+    call.require(Scope.PRIVACY_WRITE)
+    async with call.work() as work:
+        contact = await work.locked(Contact, id)
+        before = contact.facets()
+        deleted = await _delete_talk(work, contact.id)
+        await work.session.delete(contact)
+        await work.session.flush()
+        work.note_access(
+            Access(
+                subject=(Contact.__typeid__, contact.id),
+                category=DataCategory.MESSAGES,
+                kind=AccessType.ERASURE,
+                purpose="erasure of personal data",
+                legal_basis=LegalBasis.LEGAL_OBLIGATION,
+            )
+        )
+        work.tell(contact, "contact.erased", before, {"deleted": deleted}, gone=True)
+    return contact.typeid
+
+
+async def _delete_talk(work: UnitOfWork, contact_id: UUID) -> dict[str, int]:
+    """Delete a contact's conversations with all that they hold, each with its event; how many rows of which tables."""
+    deleted: Counter[str] = Counter()
+    while True:
+        found = await work.session.scalars(
+            select(Conversation)
+            .where(Conversation.tenant_id == work.tenant_id, Conversation.contact_id == contact_id)
+            .order_by(Conversation.id)
+            .limit(_AT_ONCE)
+            .with_for_update(key_share=True)
+        )
+        rows = list(found)
+        if not rows:
+            return dict(+deleted)
+        ids = [one.id for one in rows]
+        deleted.update(await empty_conversations(work, ids))
+        places = {agent: await workspace_of(work, agent) for agent in {one.agent_id for one in rows}}
+        for one in rows:
+            place = places[one.agent_id]
+            work.tell(one, "conversation.deleted", one.facets(), gone=True, workspace_id=place)
+        table = cast(Table, Conversation.__table__)
+        await work.session.execute(delete(table).where(table.c.tenant_id == work.tenant_id, table.c.id.in_(ids)))
+        deleted[table.name] += len(rows)
 
 
 async def _found(work: UnitOfWork, id: UUID | None, said: dict[str, Any]) -> tuple[Contact, bool]:

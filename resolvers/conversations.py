@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, func, select
 
 from models import (
     Agent,
@@ -22,6 +23,7 @@ from models import (
 )
 from models.errors import Forbidden, invalid, not_found
 from models.ids import uuid7
+from resolvers.agent_links import check_provider
 from resolvers.call import Call
 from resolvers.conversation_access import locked, workspace_of
 from resolvers.unit_of_work import UnitOfWork
@@ -42,6 +44,7 @@ class ConversationChanges(TypedDict, total=False):
     title: str | None
     summary: str | None
     agent_id: UUID | None
+    llm_provider_id: UUID | None
     metadata: dict[str, Any] | None
 
 
@@ -53,6 +56,7 @@ async def start_conversation(
     agent_id: UUID | None = None,
     contact_id: UUID | None = None,
     alert_id: UUID | None = None,
+    llm_provider_id: UUID | None = None,
     profile: str | None = None,
     department: str | None = None,
     metadata: Any = None,
@@ -72,11 +76,13 @@ async def start_conversation(
         agent_id=agent_id,
         contact_id=contact_id,
         alert_id=alert_id,
+        llm_provider_id=llm_provider_id,
     )
     _refuse_mismatch(call, kind, contact_id, alert_id)
     if kind is not ConversationKind.CONTACT:
         conversation.user_id = call.who.member_id
     async with call.work() as work:
+        await check_provider(work, llm_provider_id)
         place = await _place_of(call, work, agent_id)
         if contact_id is not None:
             await _refuse_unknown(work, Contact, contact_id, "contactId", "contact")
@@ -92,6 +98,8 @@ async def update_conversation(call: Call, *, id: UUID, **changes: Unpack[Convers
     """Change what is said of it. Raises INVALID, NOT_FOUND, ILLEGAL_TRANSITION unless it is active. Commits."""
     cleaned = _cleaned(changes)
     async with call.work() as work:
+        # Before the conversation is locked: whoever deletes a provider locks it first, and then where it answers.
+        await check_provider(work, cleaned.get("llm_provider_id"))
         conversation = await locked(call, work, id)
         conversation.require_active()
         if cleaned.get("agent_id") is not None or call.who.workspace_id is not None:
@@ -125,25 +133,34 @@ async def delete_conversation(call: Call, *, id: UUID) -> str:
         conversation = await locked(call, work, id)
         before = conversation.facets()
         place = await workspace_of(work, conversation.agent_id)
-        for model in _HELD:
-            await _empty(work, model.__table__, conversation.id)
+        await empty_conversations(work, [conversation.id])
         conversation.delete()
         work.tell(conversation, "conversation.deleted", before, workspace_id=place)
     return conversation.typeid
 
 
-async def _empty(work: UnitOfWork, table: Table, conversation_id: UUID) -> None:
+async def empty_conversations(work: UnitOfWork, ids: Sequence[UUID]) -> dict[str, int]:
+    """Delete what conversations that are locked hold, a thousand rows a statement; how many by table.
+
+    Does not commit.
+    """
+    return {model.__tablename__: await _empty(work, model.__table__, ids) for model in _HELD}
+
+
+async def _empty(work: UnitOfWork, table: Table, conversation_ids: Sequence[UUID]) -> int:
     key = [one for one in table.primary_key.columns if one.name != "tenant_id"]
-    mine = table.c.tenant_id == work.tenant_id, table.c.conversation_id == conversation_id
+    mine = table.c.tenant_id == work.tenant_id, table.c.conversation_id == func.any(list(conversation_ids))
+    deleted = 0
     while True:
         some = select(*key).where(*mine).limit(_CHUNK)
         found = (await work.session.execute(some)).all()
         if not found:
-            return
+            return deleted
         ids = [row[-1] for row in found]
-        await work.session.execute(delete(table).where(*mine, key[-1].in_(ids)))
+        result: Any = await work.session.execute(delete(table).where(*mine, key[-1].in_(ids)))
+        deleted += int(result.rowcount)
         if len(found) < _CHUNK:
-            return
+            return deleted
 
 
 def _refuse_mismatch(call: Call, kind: ConversationKind, contact_id: UUID | None, alert_id: UUID | None) -> None:
@@ -183,7 +200,9 @@ async def _place_of(call: Call, work: UnitOfWork, agent_id: UUID | None) -> UUID
 
 
 async def _refuse_unknown(work: UnitOfWork, model: type[TenantRow], row_id: UUID, name: str, what: str) -> None:
-    found = await work.session.scalar(select(model.id).where(model.tenant_id == work.tenant_id, model.id == row_id))
+    # It stays until COMMIT: who deletes it waits.
+    some = select(model.id).where(model.tenant_id == work.tenant_id, model.id == row_id)
+    found = await work.session.scalar(some.with_for_update(read=True, key_share=True))
     if found is None:
         raise not_found(what, "input", name)
 

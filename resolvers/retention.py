@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from dataloaders.conversation_retention import delete_old_conversations, tenants_with_old_conversations
 from dataloaders.retention import (
     CHUNK,
     delete_old_events,
@@ -37,6 +38,8 @@ class RetentionRules:
     event_age: timedelta = timedelta(days=7)
     most_events: int = 1_000_000
     activity_age: timedelta = timedelta(days=7)
+    conversation_age: timedelta = timedelta(days=90)
+    """Since anything was last said or changed in it; where the tenant's settings say nothing else."""
 
 
 async def delete_keys(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
@@ -67,6 +70,19 @@ async def delete_activity(database: Database, rules: RetentionRules, may_go_on: 
     old = Spent(ActivityLog, "created_at", rules.activity_age)
     tenants = await tenants_with_spent(database, old)
     return sum([await _delete(database, one, partial(delete_old_rows, spent=old), may_go_on) for one in tenants])
+
+
+async def delete_conversations(database: Database, rules: RetentionRules, may_go_on: MayGoOn) -> int:
+    """Delete conversations in which nothing was said for longer than the tenant keeps them, with all that they hold.
+
+    How many rows; what is left of those that were deleted before goes as well. Commits about each thousand rows.
+    """
+
+    async def chunk(session: TenantSession) -> int:
+        return await delete_old_conversations(session, rules.conversation_age)
+
+    tenants = await tenants_with_old_conversations(database, rules.conversation_age)
+    return sum([await _delete(database, tenant, chunk, may_go_on) for tenant in tenants])
 
 
 async def delete_spent(database: Database, may_go_on: MayGoOn) -> int:

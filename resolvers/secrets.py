@@ -7,16 +7,19 @@ transaction that reads it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
 
 from dataloaders.secrets import MAX_SECRETS, effective_secret
 from models import (
     Agent,
+    ForgottenSecret,
     LlmProvider,
     Scope,
     Secret,
@@ -109,8 +112,33 @@ async def forget_secrets(work: UnitOfWork, owner: Owner, key: str | None = None)
     for secret in rows:
         await work.session.delete(secret)
     await work.session.flush()
+    await _remember_gone(work, rows)
     for secret in rows:
         _tell(work, secret, "secret.deleted", secret.facets(), gone=True)
+
+
+async def _remember_gone(work: UnitOfWork, secrets: Sequence[Secret]) -> None:
+    """Keep that what reaches workspaces was there: their runtimes still know it, and must start anew."""
+    rows = [
+        {
+            "tenant_id": work.tenant_id,
+            "id": uuid7(),
+            "owner_type": one.owner_type,
+            "owner_id": one.owner_id,
+            "key": one.key,
+            "created_at": work.now,
+            "updated_at": work.now,
+        }
+        for one in sorted(secrets, key=lambda one: one.key)
+        if one.owner_type in (SecretOwner.WORKSPACE, SecretOwner.TENANT)
+    ]
+    if rows:
+        kept = insert(ForgottenSecret).values(rows)
+        await work.session.execute(
+            kept.on_conflict_do_update(
+                index_elements=["tenant_id", "owner_id", "key", "owner_type"], set_={"updated_at": work.now}
+            )
+        )
 
 
 def plaintext_of(value: str, *field: str) -> bytes:
@@ -151,6 +179,7 @@ async def delete_secret(call: Call, *, id: UUID, expected_version: int | None = 
             raise Refusal(RefusalCode.CONFLICT, "It has changed.", field=("input", "expectedVersion"), current=secret)
         await work.session.delete(secret)
         await work.session.flush()
+        await _remember_gone(work, [secret])
         _tell(work, secret, "secret.deleted", secret.facets(), gone=True)
     return secret
 

@@ -68,6 +68,12 @@ class EscalationSeconds(Shape):
     unknown: _Seconds | None = None
 
 
+class Retention(Shape):
+    """How long the tenant keeps things, in days; where it says nothing, as long as everybody."""
+
+    conversation_days: int | None = Field(default=None, ge=1, le=3_650)
+
+
 class TenantSettings(Shape):
     """What a tenant's administrators set."""
 
@@ -77,6 +83,7 @@ class TenantSettings(Shape):
     enabled_agents: list[str] = Field(default_factory=list)
     custom_branding: Branding = Branding()
     alert_escalation_seconds: EscalationSeconds = EscalationSeconds()
+    retention: Retention = Retention()
 
 
 _Count = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -17,6 +17,7 @@ from models import PLATFORM_TENANT_ID, MailKind, Role, Scope, User, UserStatus
 from models.errors import Forbidden, Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from models.users import email_key
+from resolvers.agent_links import check_provider
 from resolvers.call import Call
 from resolvers.post import ask_for_mail
 from resolvers.principal import Principal
@@ -28,7 +29,7 @@ from resolvers.validation import line, web_address
 
 NAME_LIMIT: Final = 100
 EMAIL_LIMIT: Final = 254
-OWN_PROFILE: Final = frozenset({"display_name", "avatar_url", "preferences"})
+OWN_PROFILE: Final = frozenset({"display_name", "avatar_url", "preferences", "default_llm_provider_id"})
 
 # No quoted local parts and no address literals: nobody signs in with them, and they break what is shown.
 _EMAIL: Final = re.compile(
@@ -59,6 +60,7 @@ class UserChanges(TypedDict, total=False):
     roles: Sequence[Role]
     status: UserStatus
     preferences: dict[str, Any] | None
+    default_llm_provider_id: UUID | None
 
 
 async def create_user(
@@ -110,6 +112,8 @@ async def update_user(call: Call, *, id: UUID, **changes: Unpack[UserChanges]) -
         require_admin(who)
     cleaned = _cleaned(changes)
     async with call.work() as work:
+        # Before the person is locked: whoever deletes a provider locks it first, and then those who prefer it.
+        await check_provider(work, cleaned.get("default_llm_provider_id"), "defaultLlmProviderId")
         user = await _locked(work, id, cleaned)
         if "status" in cleaned and Role.ADMIN in user.granted_roles:
             require_admin(who)

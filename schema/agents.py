@@ -10,7 +10,7 @@ import strawberry
 from strawberry import ID
 
 import models
-from dataloaders.agents import agents
+from dataloaders.agents import agents, sub_agents_by_agent, users_by_agent
 from dataloaders.conversations import conversations
 from dataloaders.pages import Direction
 from models import AgentStatus, AgentType, Decision, Scope
@@ -23,7 +23,7 @@ from schema.assignments import AgentAssignment, assignments_by
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, found, own_without
 from schema.conversation_filters import ConversationFilter, ConversationOrder
-from schema.declare import Argument, column, computed, describe, node, root_fields, to_one
+from schema.declare import Argument, column, computed, describe, node, related, root_fields, to_one
 from schema.inputs import form, optional, required
 from schema.llm_providers import LlmProvider
 from schema.users import User
@@ -99,6 +99,12 @@ class Agent(Node):
     is_router: bool = column("Whether it hands requests to the others; at most one agent of a tenant does.")
     escalates_to: Annotated[Agent, strawberry.lazy("schema.agents")] | None = to_one(
         models.Agent, "Whom it hands over to when it is stuck.", "escalates_to"
+    )
+    sub_agents: list[Annotated[Agent, strawberry.lazy("schema.agents")]] | None = related(
+        sub_agents_by_agent, "The agents that its configuration names, as parts, tools or in tasks; each once.", cost=2
+    )
+    used_by: list[Annotated[Agent, strawberry.lazy("schema.agents")]] | None = related(
+        users_by_agent, "The agents whose configuration names it, by name, at most 50.", cost=2
     )
     approved_by: User | None = to_one(models.User, "Who decided about it.", "approved_by")
     approved_at: datetime | None = column("When it was decided about.")

@@ -27,6 +27,7 @@ from schema.common import JSON, PAGE_ARGUMENTS, Connection, Node, connection, fo
 from schema.conversation_filters import ConversationFilter, ConversationOrder
 from schema.declare import column, computed, node, related, root_fields, to_one
 from schema.inputs import form, optional, required
+from schema.llm_providers import LlmProvider
 from schema.messages import MarkReadInput, Message
 from schema.runs import AgentRun, ToolExecution
 from schema.users import User
@@ -104,6 +105,9 @@ class Conversation(Node):
     )
     alert_id: ID | None = column("The id of the alert it is about.", "alert_typeid")
     llm_provider_id: ID | None = column("The model provider that answers in it.", "llm_provider_typeid")
+    llm_provider: LlmProvider | None = to_one(
+        models.LlmProvider, "The model provider that answers in it; the agent's when null.", "llm_provider_id"
+    )
     messages: Connection[Message] = computed(
         _messages,
         "Oldest first, by seq; a chat view asks for last and before.",
@@ -139,6 +143,7 @@ class StartConversationInput:
     agent_id: ID | None = optional("Who answers in it.", of="agent")
     contact_id: ID | None = optional("Who outside talks in it; with CONTACT, and only then.", of="contact")
     alert_id: ID | None = optional("The alert it is about; with ALERT_CHAT.", of="alert")
+    llm_provider_id: ID | None = optional("The model provider that answers; the agent's when absent.", of="provider")
     profile: str | None = optional("How the agent is to think, one line of at most 100 characters.")
     department: str | None = optional("The part of the organisation it belongs to.")
     metadata: JSON | None = optional("What to keep beside it, a JSON object of at most 65,536 bytes.")
@@ -153,6 +158,7 @@ class UpdateConversationInput:
     title: str | None = optional("One line of at most 255 characters.")
     summary: str | None = optional("At most 16,384 bytes.")
     agent_id: ID | None = optional("Who answers from now on.", of="agent")
+    llm_provider_id: ID | None = optional("The model provider that answers from now on.", of="provider")
     metadata: JSON | None = optional("A JSON object of at most 65,536 bytes, in the place of the one before.")
 
 
@@ -178,6 +184,13 @@ class UpsertContactInput:
     external_id: str | None = optional("What another system calls them; unique in the tenant.")
     name: str = required("One line of at most 255 characters.")
     meta: JSON | None = optional("A JSON object of at most 65,536 bytes, in the place of the one before.")
+
+
+@form("Who outside is forgotten.")
+class DeleteContactInput:
+    """Input of deleteContact."""
+
+    id: ID = required("Whom.", of="contact")
 
 
 @payload("A conversation after a change.")
@@ -258,4 +271,11 @@ class ConversationMutations:
         input=UpsertContactInput,
         payload=ContactPayload,
         scope=Scope.CONTACTS_WRITE,
+    )
+    delete_contact: DeletePayload | None = command(
+        contact_cases.delete_contact,
+        "Forgets somebody outside for good, with every conversation that was theirs. Cannot be taken back.",
+        input=DeleteContactInput,
+        payload=DeletePayload,
+        scope=Scope.PRIVACY_WRITE,
     )

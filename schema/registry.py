@@ -141,7 +141,8 @@ class Workspace(Node):
     registered_at: datetime | None = column("When its runtime last took its place.")
     restart_needed: bool = related(
         restart_needed_by_workspace,
-        "Whether a secret that reaches it was set since its runtime last registered; the next registration reads it.",
+        "Whether a secret that reaches it was set or deleted since its runtime last registered; the next registration "
+        "clears it.",
         cost=2,
     )
     assignments: Connection[AgentAssignment] | None = assignments_by(

@@ -10,6 +10,7 @@ import strawberry
 from strawberry import ID
 
 import models
+from dataloaders.base import by_id
 from dataloaders.conversations import conversations
 from dataloaders.pages import Direction
 from dataloaders.users import users
@@ -20,8 +21,9 @@ from schema.approval_filters import approvals_of
 from schema.commands import DeletePayload, UserError, command, payload, user_errors
 from schema.common import JSON, Connection, Node, connection, own_without
 from schema.conversation_filters import ConversationFilter, ConversationOrder
-from schema.declare import column, describe, node, root_fields, to_one
+from schema.declare import column, computed, describe, node, root_fields, to_one
 from schema.inputs import form, optional, required
+from schema.llm_providers import LlmProvider
 
 if TYPE_CHECKING:
     from schema.approvals import Approval
@@ -73,6 +75,13 @@ def _private(description: str, attribute: str | None = None) -> Any:
     return column(description, attribute, scope=Scope.USERS_READ, own=_oneself)
 
 
+async def _default_provider(row: models.User, call: Call) -> Any:
+    if not _oneself(row, call):
+        call.require(Scope.USERS_READ)
+    chosen = row.default_llm_provider_id
+    return await call.load(by_id(models.LlmProvider), chosen) if chosen is not None else None
+
+
 @node(
     models.User,
     "Whoever may see the thing a person did may see id, displayName, avatarUrl, department and status; the rest needs "
@@ -98,6 +107,9 @@ class User(Node):
     email_verified: bool | None = _private("Whether the address was proven.")
     signs_in_elsewhere: bool | None = _private("Whether the tenant's identity provider signs them in.")
     preferences: JSON | None = _private("What they set for themselves.")
+    default_llm_provider: LlmProvider | None = computed(
+        _default_provider, "The model provider that they prefer; needs users:read, or is one's own.", shared=False
+    )
     conversations: Connection[Annotated[Conversation, strawberry.lazy("schema.conversations")]] | None = connection(
         conversations,
         "Their conversations; without conversations:read one's own.",
@@ -159,6 +171,7 @@ class UpdateUserInput:
     roles: list[Role] | None = optional("What they may do; ends their access tokens.")
     status: UserStatus | None = optional("Whether they may sign in; ends their access tokens.")
     preferences: JSON | None = optional("What they set for themselves.")
+    default_llm_provider_id: ID | None = optional("The model provider that they prefer.", of="provider")
 
 
 @form("Who goes.")

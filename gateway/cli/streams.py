@@ -54,8 +54,9 @@ def watch(
     stream: Annotated[str, typer.Argument(help=f"One of {', '.join(STREAMS)}.")],
     after: Annotated[str | None, typer.Option(help="Go on after this cursor; from now on when absent.")] = None,
     filter: Annotated[
-        str | None, typer.Option(help="The stream's filter as JSON; of heartbeats its arguments.")
+        str | None, typer.Option(help="The stream's filter as JSON; its arguments where it has none.")
     ] = None,
+    of: Annotated[str | None, typer.Option(help="Which conversation's stream, or which agent's messages.")] = None,
     url: Annotated[str | None, typer.Option(help="The gateway; the demo's when absent.")] = None,
     token: Annotated[str | None, typer.Option(help="An API key or an access token.")] = None,
     email: Annotated[str | None, typer.Option(help="Sign in as this person; the token is then renewed.")] = None,
@@ -72,6 +73,12 @@ def watch(
         raise typer.BadParameter(f"there is no such stream; one of {', '.join(STREAMS)}", param_hint="STREAM")
     if after is not None and not chosen.durable:
         raise typer.BadParameter(f"{stream} has no cursors", param_hint="--after")
+    if of is not None and chosen.of is None:
+        raise typer.BadParameter(f"{stream} is not of one thing; give --filter", param_hint="--of")
+    if chosen.of is not None:
+        wanted = wanted | ({chosen.of: of} if of is not None else {})
+        if chosen.of not in wanted:
+            raise typer.BadParameter(f"{stream} needs its {chosen.of}", param_hint="--of")
     if token is not None and email is not None:
         raise typer.BadParameter("give a token or an e-mail address, not both", param_hint="--token")
     if email is not None and password is None:

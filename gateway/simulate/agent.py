@@ -1,4 +1,4 @@
-"""This module is where one simulated agent lives: it takes its place, beats, and obeys what the answers tell it."""
+"""This module is where one simulated agent lives: it takes its place, beats as it is told to, and has habits."""
 
 from __future__ import annotations
 
@@ -8,52 +8,28 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar
 
-from gateway.simulate.behaviour import Behaviour, Mood, Phase, figures, life
-from gateway.simulate.public_api import Away, PublicApi, Refused
-from gateway.simulate.report import FleetReport, Silence
+from gateway.simulate.behaviour import Mood, Phase, figures, life
+from gateway.simulate.habit import Habit, Worker, keep_up
+from gateway.simulate.public_api import PublicApi, Refused
+from gateway.simulate.report import Silence
+from gateway.simulate.run import Run, RunOver
+from gateway.simulate.talks import talks_of
 from models.base import utcnow
 
-_FIRST_BACKOFF_SECONDS: Final = 0.5
-_MAX_BACKOFF_SECONDS: Final = 30.0
 _PAUSED_SLOWER: Final = 5
 _LIVE: Final = frozenset({"ONLINE", "DEGRADED"})
 _STOPPED: Final = frozenset({"PAUSED", "HIBERNATED"})
 _REMOVED: Final = "REMOVED"
+_AWAY: Final = frozenset({Mood.SILENT, Mood.WEDGED, "waiting for the gateway"})
 _ROLES: Final = ("Marketing", "Frontend", "Backend", "QA", "SEO", "Sales", "Support")
 
+_FAREWELL_SECONDS: Final = 3.0
+"""For what an agent has begun to be closed when the run ends; a gateway that stops waits 5 for its fleet."""
+
+HABITS: Final[tuple[Callable[[Worker], Habit | None], ...]] = (talks_of,)
+"""What agents do beside their beats; each decides for itself whether it has anything to do in a run."""
+
 Result = TypeVar("Result")
-
-
-class RunOver(Exception):
-    """The run's time is up."""
-
-
-@dataclass(slots=True)
-class Run:
-    """What the agents of one run share."""
-
-    key: str
-    seed: int
-    period_seconds: float
-    behaviour: Behaviour
-    report: FleetReport
-    stop: asyncio.Event
-    gate: asyncio.Semaphore
-    """How many ask for their places at once: a fleet that starts must not be a flood."""
-
-    def name_of(self, number: int) -> str:
-        """The workspace's name: a fleet that is started again takes the same places."""
-        return f"sim-{self.seed}-{number:03}"
-
-    async def rest(self, seconds: float) -> None:
-        """Wait. Raises RunOver when the run ends before or meanwhile."""
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self.stop.wait()
-        except TimeoutError:
-            if not self.stop.is_set():
-                return
-        raise RunOver
 
 
 @dataclass(slots=True)
@@ -75,13 +51,23 @@ class SimulatedAgent:
     next_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.plan = Random(f"{self.run.seed}/{self.number}/plan")  # noqa: S311 - nothing secret is drawn
-        self.noise = Random(f"{self.run.seed}/{self.number}/noise")  # noqa: S311
+        self.plan = self.run.random_of(self.number, "plan")
+        self.noise = self.run.random_of(self.number, "noise")
 
     @property
     def name(self) -> str:
         """Its workspace's name."""
         return self.run.name_of(self.number)
+
+    @property
+    def credential(self) -> str:
+        """Its workspace's token; the fleet's key when that is lost."""
+        return self.token or self.run.key
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it does anything but beat."""
+        return self.status in _LIVE and self.run.report.doing.get(self.name) not in _AWAY
 
     async def live(self, known_id: str | None) -> None:
         """Take the place ``known_id``, or a new one, and live until the run ends or the gateway ends it."""
@@ -91,8 +77,7 @@ class SimulatedAgent:
             report.enlisted += 1
             self.next_at = _now() + self.noise.uniform(0, self.run.period_seconds)
             await self.run.rest(self.next_at - _now())
-            for phase in life(self.run.behaviour, self.plan):
-                await self._go_through(phase)
+            await self._live_on()
         except RunOver:
             if self.status in _LIVE and report.doing.get(self.name) != Mood.SILENT:
                 report.silences.append(Silence(self.workspace_id, self.answered_at))
@@ -100,6 +85,25 @@ class SimulatedAgent:
         except Refused as refusal:
             self._end(refusal)
         report.doing.pop(self.name, None)
+
+    async def _live_on(self) -> None:
+        """Go through life, and keep up the habits meanwhile."""
+        found = [(habit, number) for number, make in enumerate(HABITS) if (habit := make(self)) is not None]
+        habits = [
+            asyncio.create_task(
+                keep_up(self, habit, self.run.random_of(self.number, f"habit-{number}")), name=f"habit of {self.name}"
+            )
+            for habit, number in found
+        ]
+        try:
+            for phase in life(self.run.behaviour, self.plan):
+                await self._go_through(phase)
+        except RunOver:
+            if habits:
+                await asyncio.wait(habits, timeout=_FAREWELL_SECONDS)
+            raise
+        finally:
+            await _put_down(habits)
 
     def _end(self, refusal: Refused) -> None:
         if refusal.status == _REMOVED:
@@ -136,7 +140,7 @@ class SimulatedAgent:
         said = {"id": self.workspace_id, "url": f"https://{self.name}.agents.example", "agentCard": card}
         while True:
             try:
-                taken = await self._in_turn(lambda: self.api.register(self.token or self.run.key, **said))
+                taken = await self._in_turn(lambda: self.api.register(self.credential, **said))
                 break
             except Refused as refusal:
                 if self._has_lost_its_token(refusal):
@@ -210,24 +214,19 @@ class SimulatedAgent:
             "uptimeSeconds": int(_now() - self.registered_at),
             **figures(mood, self.noise),
         }
-        api, token = self.api, self.token or self.run.key
+        api, token = self.api, self.credential
         by_graphql = self.number % 100 < 100 * self.run.behaviour.graphql_share
         began_at = _now()
         status = await (api.report_heartbeat(token, beat) if by_graphql else api.post_heartbeat(token, beat))
         self.run.report.slowest_seconds = max(self.run.report.slowest_seconds, _now() - began_at)
         return status
 
+    async def insist(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Ask until there is an answer. Raises Refused, RunOver."""
+        return await self.run.insist(ask, self.noise)
+
     async def _insist(self, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """Ask until there is an answer, waiting longer each time, and never two agents in step."""
-        backoff = _FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                return await ask()
-            except Away as away:
-                self.run.report.errors[away.code] += 1
-                self._do("waiting for the gateway")
-                await self.run.rest(away.retry_after_seconds + self.noise.uniform(backoff / 2, backoff))
-                backoff = min(backoff * 2, _MAX_BACKOFF_SECONDS)
+        return await self.run.insist(ask, self.noise, lambda: self._do("waiting for the gateway"))
 
     async def _in_turn(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         async def alone() -> Result:
@@ -238,6 +237,15 @@ class SimulatedAgent:
 
     def _do(self, what: str) -> None:
         self.run.report.doing[self.name] = str(what)
+
+
+async def _put_down(habits: list[asyncio.Task[None]]) -> None:
+    """End them; what one of them failed with, which is ours to mend, is raised."""
+    for one in habits:
+        one.cancel()
+    for ended in await asyncio.gather(*habits, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
 
 
 def _now() -> float:

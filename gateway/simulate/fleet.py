@@ -12,15 +12,19 @@ from typing import Final
 
 import httpx
 
-from gateway.simulate.agent import Run, RunOver, SimulatedAgent
+from gateway.simulate.agent import SimulatedAgent
 from gateway.simulate.behaviour import Behaviour
 from gateway.simulate.progress import Progress
 from gateway.simulate.public_api import Away, PublicApi, Refused
 from gateway.simulate.report import FleetReport
+from gateway.simulate.run import Run, RunOver
+from gateway.simulate.talking import Operator, Talking, TalkScript
+from gateway.watch.credentials import Credentials
 from models.errors import BadRequest, Unauthenticated, Unavailable
 
 MAX_AGENTS: Final = 10_000
 MAX_RATE: Final = 100.0
+MAX_TALK_RATE: Final = 600.0
 _LOOK_SECONDS: Final = 0.25
 _ENLISTING_AT_ONCE: Final = 8
 _AGENTS_OF_A_CLIENT: Final = 4  # a request costs 1.3 ms then; 3 ms with 16, 6.6 ms with 96 on one pool
@@ -39,6 +43,8 @@ async def run_fleet(
     seed: int = 7,
     seconds: float | None = None,
     script: Behaviour | None = None,
+    operator: Credentials | None = None,
+    talk: TalkScript | None = None,
     stop: asyncio.Event | None = None,
     progress: Progress | None = None,
     progress_seconds: float = 5.0,
@@ -47,15 +53,19 @@ async def run_fleet(
     """``agents`` agents that each beat ``rate`` times a second, until ``stop`` is set or ``seconds`` have passed.
 
     Each waits for a beat's answer before the next, so above 3 a second the answers set the pace. ``seconds`` count
-    from the first contact. A fleet with the same seed and key takes the same workspaces. Raises BAD_REQUEST,
+    from the first contact. A fleet with the same seed and key takes the same workspaces. An ``operator`` gives the
+    agents definitions and asks them questions, as ``talk`` says; without one they only beat. Raises BAD_REQUEST,
     UNAVAILABLE when no gateway is ready within ``ready_seconds``, UNAUTHENTICATED when it does not take the key.
     """
-    _refuse_nonsense(agents, rate)
+    talk = talk or TalkScript()
+    _refuse_nonsense(agents, rate, talk.questions_a_minute)
     # Its INFO line for every request would bury everything else.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     report = FleetReport(agents)
     stop = stop or asyncio.Event()
-    run = Run(api_key, seed, 1 / rate, script or Behaviour(), report, stop, asyncio.Semaphore(_ENLISTING_AT_ONCE))
+    gate = asyncio.Semaphore(_ENLISTING_AT_ONCE)
+    talking = Talking(Operator(operator), talk) if operator is not None else None
+    run = Run(api_key, seed, 1 / rate, script or Behaviour(), report, stop, gate, talking)
     async with _clients(url, agents) as clients:
         apis = [PublicApi(client) for client in clients]
         try:
@@ -75,11 +85,13 @@ async def run_fleet(
     return report
 
 
-def _refuse_nonsense(agents: int, rate: float) -> None:
+def _refuse_nonsense(agents: int, rate: float, talk_rate: float) -> None:
     if not 1 <= agents <= MAX_AGENTS:
         raise BadRequest(f"A fleet has 1 to {MAX_AGENTS:,} agents.")
     if not 0 < rate <= MAX_RATE:
         raise BadRequest(f"An agent beats more than 0 and at most {MAX_RATE:.0f} times a second.")
+    if not 0 < talk_rate <= MAX_TALK_RATE:
+        raise BadRequest(f"An agent is asked more than 0 and at most {MAX_TALK_RATE:.0f} questions a minute.")
 
 
 @asynccontextmanager

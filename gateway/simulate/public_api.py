@@ -75,7 +75,7 @@ class PublicApi:
         found: dict[str, str] = {}
         after: str | None = None
         while True:
-            page = (await self._ask(token, _FIND, after=after, search=search))["workspaces"]
+            page = (await self.ask(token, _FIND, after=after, search=search))["workspaces"]
             found |= {one["name"]: one["id"] for one in page["nodes"]}
             if not page["pageInfo"]["hasNextPage"]:
                 return found
@@ -83,17 +83,17 @@ class PublicApi:
 
     async def create_workspace(self, token: str, **said: Any) -> str:
         """The new workspace's id; the one made before when the idempotency key is known."""
-        created: str = (await self._change(token, _CREATE, "createWorkspace", said))["workspace"]["id"]
+        created: str = (await self.change(token, _CREATE, "createWorkspace", said))["workspace"]["id"]
         return created
 
     async def register(self, token: str, **said: Any) -> Registration:
         """Take a workspace."""
-        payload = await self._change(token, _REGISTER, "registerWorkspace", said)
+        payload = await self.change(token, _REGISTER, "registerWorkspace", said)
         return Registration(payload["leaseEpoch"], payload["workspace"]["status"], payload["token"])
 
     async def report_heartbeat(self, token: str, beat: Mapping[str, Any]) -> str:
         """Beat by GraphQL; the workspace's status after it."""
-        status: str = (await self._change(token, _BEAT, "reportHeartbeat", beat))["workspace"]["status"]
+        status: str = (await self.change(token, _BEAT, "reportHeartbeat", beat))["workspace"]["status"]
         return status
 
     async def post_heartbeat(self, token: str, beat: Mapping[str, Any]) -> str:
@@ -112,13 +112,15 @@ class PublicApi:
         except httpx.TransportError:
             return False
 
-    async def _change(self, token: str, document: str, field: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        payload: dict[str, Any] = (await self._ask(token, document, input=said))[field]
+    async def change(self, token: str, document: str, field: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The payload of a mutation of one field, ``input: said``, without user errors."""
+        payload: dict[str, Any] = (await self.ask(token, document, input=said))[field]
         for error in payload["userErrors"]:
             raise Refused(error["code"], error["message"], (payload.get("workspace") or {}).get("status"))
         return payload
 
-    async def _ask(self, token: str, document: str, **variables: Any) -> dict[str, Any]:
+    async def ask(self, token: str, document: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer without errors."""
         answer = await self._post("/graphql", token, {"query": document, "variables": variables})
         data: dict[str, Any] = answer["data"]
         return data

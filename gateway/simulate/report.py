@@ -29,6 +29,16 @@ class FleetReport:
     registrations: int = 0
     slowest_seconds: float = 0.0
     """The longest that an answered beat had to wait for its answer."""
+    conversations: int = 0
+    """Begun in this run; an agent goes on with the one it has."""
+    messages: int = 0
+    """Questions and finished answers."""
+    pieces: int = 0
+    """Of replies that were streamed."""
+    runs: int = 0
+    tools: Counter[str] = field(default_factory=Counter)
+    """Uses of tools, by how they ended."""
+    activities: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     silences: list[Silence] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
@@ -38,12 +48,22 @@ class FleetReport:
 
     @property
     def summary(self) -> str:
-        """One line: how many agents do what, beats and errors so far."""
+        """One line: how many agents do what, beats, talk and errors so far."""
         moods = Counter(self.doing.values())
         parts = [f"{count} {mood}" for mood, count in sorted(moods.items())]
         parts += [f"{count} {why}" for why, count in sorted(self.ended.items())]
         errors = ", ".join(f"{count} {code}" for code, count in sorted(self.errors.items()))
         return (
             f"{self.enlisted}/{self.agents} agents: {', '.join(parts) or 'starting'} · "
-            f"{self.beats:,} beats · {len(self.silences):,} silences · {errors or 'no errors'}"
+            f"{self.beats:,} beats · {len(self.silences):,} silences · {self._talk}{errors or 'no errors'}"
+        )
+
+    @property
+    def _talk(self) -> str:
+        if not self.messages:
+            return ""
+        tools = ", ".join(f"{count:,} {status}" for status, count in sorted(self.tools.items()))
+        return (
+            f"{self.messages:,} messages in {self.pieces:,} pieces · {self.runs:,} runs"
+            f"{f' with tools: {tools}' if tools else ''} · "
         )

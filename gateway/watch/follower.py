@@ -96,6 +96,9 @@ class Follower:
                 id=_OPERATION,
                 payload={"query": self._stream.document, "variables": variables},
             )
+            if self._stream.is_quiet:
+                # Its answer says that the gateway has heard us, which nothing else would for a long time.
+                await _send(socket, type="ping")
             renewal = asyncio.create_task(self._renew(socket), name="renewal")
             try:
                 await self._read(socket)
@@ -151,11 +154,15 @@ class Follower:
                 await _send(socket, type="pong")
             elif kind == "pong":
                 self._note_expiry(message)
+                if self._stream.is_quiet:
+                    self._stand()
             elif kind == "next":
                 self._take(message["payload"])
             elif kind == "error":
                 self._fail(message["payload"][0])
             elif kind == "complete":
+                if self._stream.is_quiet:
+                    raise WatchError("The stream ended: there is nothing to follow for these credentials.")
                 raise _Again("the stream ended")
 
     def _take(self, payload: Mapping[str, Any]) -> None:
@@ -164,11 +171,14 @@ class Follower:
         answer = (payload.get("data") or {}).get("stream")
         if answer is None:
             return
+        self._stand()
+        for item in self._stream.items(answer):
+            self._note(item)
+
+    def _stand(self) -> None:
         if not self._standing:
             self._say(f"following {self._stream.name} at {self._url}")
         self._stood, self._standing, self._failures = True, True, 0
-        for item in self._stream.items(answer):
-            self._note(item)
 
     def _note(self, item: Item) -> None:
         kind = item.get("__typename")

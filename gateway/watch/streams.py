@@ -44,6 +44,31 @@ subscription Watch($workspaceIds: [ID!], $minIntervalMilliseconds: Int! = 1000) 
   }
 }
 """
+_MESSAGE: Final = "message { seq role contentType state content conversation { id } }"
+_CONVERSATION_MESSAGES: Final = f"""
+subscription Watch($conversationId: ID!, $after: EventCursor) {{
+  stream: conversationMessages(conversationId: $conversationId, after: $after) {{
+    {_PLACES} ... on MessageItem {{ occurredAt kind entityId {_MESSAGE} }}
+  }}
+}}
+"""
+_AGENT_MESSAGES: Final = f"""
+subscription Watch($agentId: ID!, $after: EventCursor) {{
+  stream: agentMessages(agentId: $agentId, after: $after) {{
+    {_PLACES} ... on MessageItem {{ occurredAt kind entityId {_MESSAGE} }}
+  }}
+}}
+"""
+_MESSAGE_CHUNKS: Final = """
+subscription Watch($conversationId: ID!) {
+  stream: messageChunks(conversationId: $conversationId) { messageId index text isSnapshot isFinal }
+}
+"""
+_TYPING: Final = """
+subscription Watch($conversationId: ID!) {
+  stream: typing(conversationId: $conversationId) { user { id displayName } isTyping }
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +79,18 @@ class Stream:
     document: str
     durable: bool
     line: Callable[[Item], str]
+    of: str | None = None
+    """The argument that names the one thing whose stream it is."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it may stand for long without a word: nothing is sent when it begins."""
+        return self.of is not None and not self.durable
 
     def variables(self, after: str | None, filter: Mapping[str, Any]) -> dict[str, Any]:
-        """What the document is asked with; of an ephemeral stream the filter names the arguments themselves."""
-        return {"after": after, "filter": filter or None} if self.durable else dict(filter)
+        """What the document is asked with; the filter of a stream without one names the arguments themselves."""
+        place = {"after": after} if self.durable else {}
+        return place | dict(filter) if self.of or not self.durable else place | {"filter": filter or None}
 
     def items(self, answer: Any) -> Iterator[Item]:
         """The items of one answer."""
@@ -107,9 +140,34 @@ def _heartbeat(beat: Item) -> str:
     return _columns(beat["receivedAt"], beat["workspaceId"], beat["status"], tasks, errors, beat["currentTask"])
 
 
+def _message(item: Item) -> str:
+    message = item["message"]
+    if message is None:
+        return _columns(item["occurredAt"], item["kind"], item["entityId"], "(gone)")
+    said = "(is being written)" if message["state"] == "WRITING" else message["content"] or message["contentType"]
+    place = message["conversation"]["id"]
+    return _columns(item["occurredAt"], place, item["entityId"], f"#{message['seq']}", message["role"], said)
+
+
+def _piece(piece: Item) -> str:
+    so_far = "(so far)" if piece["isSnapshot"] else ""
+    end = "(end)" if piece["isFinal"] else ""
+    return _columns(piece["messageId"], piece["index"], so_far, piece["text"], end)
+
+
+def _typing(sign: Item) -> str:
+    person = sign["user"] or {}
+    does = "types" if sign["isTyping"] else "has stopped"
+    return _columns(person.get("id"), person.get("displayName") or "somebody", does)
+
+
 STREAMS: Final[Mapping[str, Stream]] = {
     "activityFeed": Stream("activityFeed", _ACTIVITY, True, _activity),
     "workspaceStatus": Stream("workspaceStatus", _WORKSPACES, True, _workspace),
     "alertFeed": Stream("alertFeed", _ALERTS, True, _alert),
     "heartbeats": Stream("heartbeats", _HEARTBEATS, False, _heartbeat),
+    "conversationMessages": Stream("conversationMessages", _CONVERSATION_MESSAGES, True, _message, of="conversationId"),
+    "agentMessages": Stream("agentMessages", _AGENT_MESSAGES, True, _message, of="agentId"),
+    "messageChunks": Stream("messageChunks", _MESSAGE_CHUNKS, False, _piece, of="conversationId"),
+    "typing": Stream("typing", _TYPING, False, _typing, of="conversationId"),
 }

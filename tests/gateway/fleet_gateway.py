@@ -21,8 +21,11 @@ from gateway.settings import Settings
 from gateway.simulate import FleetReport, run_fleet
 from gateway.simulate.behaviour import STEADY
 from gateway.transports.server_protocols import server_options
-from models import Event, Role
+from gateway.watch import PasswordCredentials
+from models import Event, Role, Tenant, User, UserStatus
+from models.ids import uuid7
 from models.scopes import INGEST_SCOPES
+from models.users import email_key
 from resolvers.call import Call, Services
 from tests.patience import DEADLINE
 from tests.world import call_of, make_tenant, principal
@@ -68,6 +71,27 @@ async def newcomer(settings: Settings, app: Starlette) -> FleetGateway:
     admin = call_of(services, principal(tenant_id, Role.ADMIN))
     _, key = await services.accounts.create_api_key(admin, name="fleet", scopes=scopes)
     return FleetGateway(settings, services, tenant_id, key)
+
+
+async def person_of(here: FleetGateway, role: Role = Role.OPERATOR) -> PasswordCredentials:
+    """Somebody of the tenant who signs in by password."""
+    row_id, password = uuid7(), "correct horse battery"
+    email = f"{row_id.hex}@example.org"
+    async with here.services.database.session(here.tenant_id) as session:
+        tenant = await session.get_one(Tenant, here.tenant_id)
+        session.add(
+            User(
+                tenant_id=here.tenant_id,
+                id=row_id,
+                email=email,
+                email_key=email_key(email),
+                password_hash=await here.services.accounts.hash_password(password),
+                roles=[role.value],
+                status=UserStatus.ACTIVE,
+            )
+        )
+        await session.commit()
+    return PasswordCredentials(here.url, tenant.slug, email, password)
 
 
 @asynccontextmanager

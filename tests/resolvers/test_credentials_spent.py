@@ -8,11 +8,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from models import (
+    ForgottenSecret,
     MailKind,
     OneTimePurpose,
     OneTimeToken,
     OutgoingMail,
     RefreshToken,
+    SecretOwner,
     Session,
     SignInFailure,
     Tenant,
@@ -67,15 +69,24 @@ async def put(house: House, tenant: Tenant, user: User, *, old: bool) -> None:
             )
         )
         work.add(OutgoingMail(kind=MailKind.INVITATION, due_at=now - 8 * DAY - more, asked_at=now))
+        work.session.add(
+            ForgottenSecret(
+                tenant_id=tenant.id,
+                owner_type=SecretOwner.TENANT,
+                owner_id=tenant.id,
+                key=str(old),
+                updated_at=now - 90 * DAY - more,
+            )
+        )
         work.session.add(SignInFailure(tenant_id=tenant.id, account=b"a", network="n", failed_at=now - 2 * HOUR - more))
 
 
 async def test_what_is_spent_is_deleted_and_what_is_not_stays(house: House, acme: Tenant, ada: User) -> None:
-    kinds = (Session, RefreshToken, OneTimeToken, OutgoingMail, SignInFailure)
+    kinds = (Session, RefreshToken, OneTimeToken, OutgoingMail, SignInFailure, ForgottenSecret)
     for old in (True, False):
         await put(house, acme, ada, old=old)
     await delete_spent(house.database, stop)
-    assert [await count(house.database, acme, kind) for kind in kinds] == [2] * 5
+    assert [await count(house.database, acme, kind) for kind in kinds] == [2] * 6
     # Other tests' rows may be spent as well.
-    assert await delete_spent(house.database, go_on) >= 4
-    assert [await count(house.database, acme, kind) for kind in kinds] == [1] * 5
+    assert await delete_spent(house.database, go_on) >= 5
+    assert [await count(house.database, acme, kind) for kind in kinds] == [1] * 6

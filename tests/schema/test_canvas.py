@@ -94,6 +94,39 @@ async def test_putting_many_costs_the_same_statements_and_tells_once(
     record(5, "workspaces put on the canvas in one call", count, f"{len(statements)} statements, one event")
 
 
+async def test_what_is_folded_and_unfolded_is_part_of_the_structures_history(
+    gateway: Gateway, tenants: Tenants, database: Database
+) -> None:
+    who = principal(tenants.mine, user_id=uuid7())
+    a, b = await place(gateway, who, "a"), await place(gateway, who, "b")
+    for layouts in (
+        [at(a, collapsed=True), at(b)],
+        [at(a, 9), at(b, collapsed=False)],  # neither changes what is folded
+        [at(a, collapsed=True)],
+        [at(a, collapsed=False), at(b, collapsed=True)],
+    ):
+        await put(gateway, who, *layouts)
+    wanted = ["WORKSPACE_COLLAPSED", "WORKSPACE_EXPANDED"]
+    query = """query($types: [String!]) { structureEvents(filter: {eventType: $types}) {
+      nodes { eventType workspaceId } } }"""
+    nodes = (await gateway.data(who, query, types=wanted))["structureEvents"]["nodes"]
+    # Of what one call changed, by the workspaces' ids.
+    assert [(one["eventType"], one["workspaceId"]) for one in reversed(nodes)] == [
+        ("WORKSPACE_COLLAPSED", a),
+        ("WORKSPACE_EXPANDED", a),
+        ("WORKSPACE_COLLAPSED", b),
+    ]
+    feed = '{ activity(filter: {kinds: ["workspace.collapsed"]}) { nodes { topic entity { id } } } }'
+    assert (await gateway.data(who, feed))["activity"]["nodes"] == [
+        {"topic": "STRUCTURE", "entity": {"id": one}} for one in (b, a)
+    ]
+    ids = [await place(gateway, who, f"c{number}") for number in range(10)]
+    with counted(database) as statements:
+        await put(gateway, who, *(at(id, collapsed=True) for id in ids))
+    # Two more than for places alone: the workspaces, and their structure events.
+    assert len(statements) == 7
+
+
 async def test_what_cannot_be_put_is_named_and_nothing_is_put(gateway: Gateway, tenants: Tenants) -> None:
     who = principal(tenants.mine, user_id=uuid7())
     id, gone = await place(gateway, who), await place(gateway, who, "Gone")

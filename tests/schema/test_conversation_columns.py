@@ -138,6 +138,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 """Where each column of each table is read; the names stand for the things below."""
 
 DEFAULTS: Final = {"chat.status": "ACTIVE", "said.contentType": "TEXT", "run.status": "ACTIVE", "said.role": "USER"}
+PROVIDER: Final = """mutation($input: CreateLlmProviderInput!) { createLlmProvider(input: $input) {
+  llmProvider { id } userErrors { code field } } }"""
 ALL: Final = """query($contact: ID!, $thread: ID!, $question: ID!, $answer: ID!, $chat: ID!, $said: ID!, $run: ID!,
   $tool: ID!, $skill: ID!) {
   viewer { tenant { id } }
@@ -169,7 +171,17 @@ async def _contacts(talk: Talk) -> dict[str, str]:
 
 
 async def _chat(talk: Talk) -> dict[str, str]:
-    chat = await talk.start(title="Lights", profile="reasoning", department="Public works")
+    provider = await talk.done(
+        talk.admin,
+        PROVIDER,
+        name="House model",
+        providerType="OPENAI",
+        modelId="gpt-4o",
+        apiBaseUrl="https://a.example",
+    )
+    chat = await talk.start(
+        title="Lights", profile="reasoning", department="Public works", llmProviderId=provider["id"]
+    )
     await talk.done(talk.member, UPDATE, id=chat, summary="They flicker.", metadata={"intent": "repair"})
     first = await talk.say(chat, "They flicker.")
     said = await talk.say(
@@ -226,9 +238,9 @@ async def read(gateway: Gateway, owner: AsyncEngine) -> dict[str, Any]:
         session.add(alert)
         await session.commit()
     # What imports write is written as they do.
-    links = {"alert": alert.id, "provider": uuid7(), "id": raw("conversation", ids["chat"])}
+    links = {"alert": alert.id, "id": raw("conversation", ids["chat"])}
     async with owner.begin() as connection:
-        statement = "UPDATE conversations SET alert_id = :alert, llm_provider_id = :provider WHERE id = :id"
+        statement = "UPDATE conversations SET alert_id = :alert WHERE id = :id"
         await connection.execute(text(statement), links)
         # A run of no time at all would read as one whose duration was never written.
         await connection.execute(text("UPDATE agent_runs SET duration_ms = 840 WHERE duration_ms = 0"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
-from models import Role
+from models import ForgottenSecret, Role
 from models.database import Database
 from models.ids import encode, parse, uuid7
 from resolvers.principal import Principal
@@ -15,7 +16,7 @@ from tests.conftest import counted
 from tests.report import record
 from tests.schema.conftest import Gateway
 from tests.schema.places import place, rows
-from tests.schema.test_secrets import put
+from tests.schema.test_secrets import DELETE, put
 from tests.world import Tenants, call_of, principal
 
 REGISTER = "mutation($input: RegisterWorkspaceInput!) { registerWorkspace(input: $input) { token } }"
@@ -33,6 +34,12 @@ async def started(gateway: Gateway, who: Principal, *names: str) -> list[str]:
 
 async def needed(gateway: Gateway, who: Principal, id: str) -> bool:
     return bool((await gateway.data(who, NEEDED, id=id))["workspace"]["restartNeeded"])
+
+
+async def forget(gateway: Gateway, who: Principal, answer: dict[str, Any]) -> None:
+    """Delete the secret that ``put`` answered with."""
+    gone = (await gateway.data(who, DELETE, input={"id": answer["secret"]["id"]}))["deleteSecret"]
+    assert gone["userErrors"] == []
 
 
 async def test_a_secret_that_is_set_asks_for_a_restart_until_the_runtime_comes_anew(
@@ -63,6 +70,37 @@ async def test_the_tenants_secret_asks_those_that_have_none_of_their_own(gateway
     own = await use_workspace_secret(call, parse(here, "workspace"), "GITHUB_TOKEN", "a test")
     shared = await use_workspace_secret(call, parse(there, "workspace"), "GITHUB_TOKEN", "a test")
     assert own == shared == "swordfish GITHUB_TOKEN"
+
+
+async def test_a_secret_that_is_deleted_asks_for_a_restart_as_well(gateway: Gateway, tenants: Tenants) -> None:
+    who = principal(tenants.mine, api_key_id=uuid7())
+    here, there = await started(gateway, who, "Here", "There")
+    own = await put(gateway, who, "GITHUB_TOKEN", here)
+    shared = await put(gateway, who, "GITHUB_TOKEN")
+    for id in (here, there):
+        await gateway.data(who, REGISTER, input={"id": id})
+    await forget(gateway, who, shared)
+    assert not await needed(gateway, who, here)
+    assert await needed(gateway, who, there)
+    await gateway.data(who, REGISTER, input={"id": there})
+    assert not await needed(gateway, who, there)
+    await forget(gateway, who, own)
+    assert await needed(gateway, who, here)
+    assert not await needed(gateway, who, there)
+    # Set and deleted once more: what is kept of it is one row.
+    await forget(gateway, who, await put(gateway, who, "GITHUB_TOKEN", here))
+    async with gateway.services.database.session(tenants.mine) as session:
+        assert await session.scalar(select(func.count()).select_from(ForgottenSecret)) == 2
+
+
+async def test_what_an_agents_secret_was_asks_no_workspace(gateway: Gateway, tenants: Tenants) -> None:
+    who = principal(tenants.mine, api_key_id=uuid7())
+    (here,) = await started(gateway, who, "Here")
+    stranger = principal(tenants.other, api_key_id=uuid7())
+    await forget(gateway, stranger, await put(gateway, stranger, "A"))
+    assert not await needed(gateway, who, here)
+    async with gateway.services.database.session(tenants.mine) as session:
+        assert await session.scalar(select(func.count()).select_from(ForgottenSecret)) == 0
 
 
 async def test_who_never_started_needs_no_restart_and_neighbours_ask_nobody(gateway: Gateway, tenants: Tenants) -> None:

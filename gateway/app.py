@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -30,7 +30,10 @@ from gateway.trusted_documents import TrustedDocuments, TrustedMode, read_folder
 from gateway.watchman import Watchman
 from gateway.worker import Worker
 from resolvers.approval_waiting import Waiting
+from resolvers.call import Services
 from schema.build import build, core
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 DRAIN_SECONDS = 10.0
@@ -107,9 +110,8 @@ def create_app(settings: Settings) -> GatewayApp:
             operations.serve(services, limits)
             app.state.rate_limits = limits
             app.state.services = services
-            app.state.take_alerts = alertmanager_endpoint(services, limits, options)
+            app.state.plain = _plain(services, limits, options)
             app.state.draining = False
-            app.state.waiting = Waiting()
             stack.enter_context(observed(services, endpoint.connections))
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
             watchman.start()
@@ -118,45 +120,57 @@ def create_app(settings: Settings) -> GatewayApp:
             ledger.start()
             stack.push_async_callback(ledger.stop)
             if settings.worker:
-                worker = Worker(
-                    services,
-                    event_days=settings.event_retention_days,
-                    event_count=settings.event_retention_count,
-                    activity_days=settings.activity_retention_days,
-                    conversation_days=settings.conversation_retention_days,
-                    anchor=anchor_target(settings.audit_anchor),
-                    post=services.post,
-                    webhooks=services.webhooks,
-                    tenant_days=settings.tenant_deletion_days,
-                )
+                worker = _worker(settings, services)
                 worker.start()
                 stack.push_async_callback(worker.stop)
             yield
-
-    async def alertmanager(request: Request) -> Response:
-        answer: Response = await request.app.state.take_alerts(request)
-        return answer
-
-    async def heartbeats(request: Request) -> Response:
-        state = request.app.state
-        return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
-
-    async def wait(request: Request) -> Response:
-        state = request.app.state
-        return await approval_wait_endpoint(state.services, state.waiting, state.rate_limits, options)(request)
 
     return GatewayApp(
         endpoint,
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
-            Route("/ingest/alertmanager", alertmanager, methods=["POST"]),
-            Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
-            Route("/v1/approvals/{id}/wait", wait, methods=["GET"]),
+            *(Route(path, _answers(path), methods=[method]) for path, method in _PLAIN.items()),
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
         ],
+    )
+
+
+_PLAIN: Final = {"/ingest/alertmanager": "POST", "/ingest/heartbeats": "POST", "/v1/approvals/{id}/wait": "GET"}
+"""What speaks plain HTTP, and how."""
+
+
+def _plain(services: Services, limits: RateLimits, options: TransportOptions) -> dict[str, Handler]:
+    return {
+        "/ingest/alertmanager": alertmanager_endpoint(services, limits, options),
+        "/ingest/heartbeats": heartbeats_endpoint(services, limits, options),
+        "/v1/approvals/{id}/wait": approval_wait_endpoint(services, Waiting(), limits, options),
+    }
+
+
+def _answers(path: str) -> Handler:
+    """What answers there: it is made with the services, when these have started."""
+
+    async def answer(request: Request) -> Response:
+        response: Response = await request.app.state.plain[path](request)
+        return response
+
+    return answer
+
+
+def _worker(settings: Settings, services: Services) -> Worker:
+    return Worker(
+        services,
+        event_days=settings.event_retention_days,
+        event_count=settings.event_retention_count,
+        activity_days=settings.activity_retention_days,
+        conversation_days=settings.conversation_retention_days,
+        anchor=anchor_target(settings.audit_anchor),
+        post=services.post,
+        webhooks=services.webhooks,
+        tenant_days=settings.tenant_deletion_days,
     )
 
 

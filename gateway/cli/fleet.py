@@ -25,6 +25,9 @@ def simulate(
     talk_rate: Annotated[
         float, typer.Option(help="Questions a minute that each agent is asked, at most 600; 0 for none.")
     ] = 1.0,
+    alert_seconds: Annotated[
+        float, typer.Option(help="Between two deliveries of an Alertmanager beside the fleet; 0 for none.", min=0)
+    ] = 15.0,
     url: Annotated[str | None, typer.Option(help="The gateway; the demo's in the data directory when absent.")] = None,
     key: Annotated[str | None, typer.Option(help="An API key with the ingest scopes; the demo's when absent.")] = None,
     operator: Annotated[
@@ -43,7 +46,8 @@ def simulate(
     """Run a fleet over the public API: it registers, beats, gets busy, fails, falls silent and comes back.
 
     Where there is somebody to ask them, its agents also talk: each gets a definition and a conversation, answers
-    questions piece by piece, and tells of its runs, tools and activity.
+    questions piece by piece, asks people for approval, and tells of its runs, tools and activity. An Alertmanager
+    beside them raises alerts, lets them flap and resolves them.
     """
     if operator is not None and operator_key is not None:
         raise typer.BadParameter("give a person or a key, not both", param_hint="--operator-key")
@@ -63,6 +67,7 @@ def simulate(
             rate=rate,
             operator=asker if talk_rate else None,
             talk=TalkScript(questions_a_minute=talk_rate) if talk_rate else None,
+            alert_seconds=alert_seconds or None,
             seconds=seconds,
             seed=seed,
         )

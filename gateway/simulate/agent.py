@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar
 
+from gateway.simulate.approvals import questions_of
 from gateway.simulate.behaviour import Mood, Phase, figures, life
 from gateway.simulate.habit import Habit, Worker, keep_up
 from gateway.simulate.public_api import PublicApi, Refused
@@ -26,7 +27,7 @@ _ROLES: Final = ("Marketing", "Frontend", "Backend", "QA", "SEO", "Sales", "Supp
 _FAREWELL_SECONDS: Final = 3.0
 """For what an agent has begun to be closed when the run ends; a gateway that stops waits 5 for its fleet."""
 
-HABITS: Final[tuple[Callable[[Worker], Habit | None], ...]] = (talks_of,)
+HABITS: Final[tuple[Callable[[Worker], Habit | None], ...]] = (talks_of, questions_of)
 """What agents do beside their beats; each decides for itself whether it has anything to do in a run."""
 
 Result = TypeVar("Result")

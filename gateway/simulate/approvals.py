@@ -1,17 +1,17 @@
-"""This module is where a simulated agent asks people: it wants to answer or to act, and waits for a while.
-
-It stands beside the agents' other habits: ``period_seconds``, ``practise`` and ``forget`` are what a habit has.
-"""
+"""This module is where a simulated agent asks people: it wants to answer or to act, and waits for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Any, Final, Protocol
 
+from gateway.simulate.documents import AGENTS
+from gateway.simulate.habit import Habit, Worker
 from gateway.simulate.public_api import Refused
+from gateway.simulate.talking import Talking
 
 QUESTIONS: Final = (
     ("RESPONSE", "Summarise NDA terms", "Two years, mutual."),
@@ -54,15 +54,12 @@ class Asking:
     agent_id: str
     name: str
     rng: Random
-    period_seconds: float = 30.0
     asked: int = 0
     withdrawn: int = 0
+    _open: list[str] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=lambda: count(1))
 
-    def __post_init__(self) -> None:
-        self._open: list[str] = []
-        self._numbers = count(1)
-
-    async def practise(self) -> None:
+    async def ask(self) -> None:
         """Ask once; first withdraw the oldest when enough waits already. Raises Away, Refused."""
         if len(self._open) >= MOST_OPEN:
             await self._withdraw(self._open.pop(0))
@@ -81,10 +78,6 @@ class Asking:
         if payload["approval"] is not None:
             self._open.append(payload["approval"]["id"])
 
-    def forget(self) -> None:
-        """What was asked may be gone."""
-        self._open.clear()
-
     async def _withdraw(self, approval: str) -> None:
         try:
             await self.change(CANCEL, "cancelApproval", {"id": approval, "reason": "Asked anew."})
@@ -93,3 +86,44 @@ class Asking:
                 raise
             return
         self.withdrawn += 1
+
+
+class Questions:
+    """The habit of asking people, of an agent that somebody has defined and let work."""
+
+    period_seconds = 30.0
+
+    def __init__(self, worker: Worker, talking: Talking) -> None:
+        self._worker = worker
+        self._talking = talking
+        self._asking: Asking | None = None
+
+    async def practise(self) -> None:
+        """One question; none as long as nobody has defined the agent."""
+        if self._asking is None:
+            self._asking = await self._begun()
+        if self._asking is not None:
+            await self._asking.ask()
+            self._worker.run.report.questions += 1
+
+    def forget(self) -> None:
+        """Look for the agent again: somebody may have ended it, or decided all that it asked."""
+        self._asking = None
+
+    async def _begun(self) -> Asking | None:
+        worker, operator = self._worker, self._talking.operator
+        found = await worker.insist(lambda: operator.ask(worker.api, AGENTS, workspace=worker.workspace_id))
+        agents = [one for one in found["agents"]["nodes"] if one["status"] == "ACTIVE"]
+        if not agents:
+            return None
+        return Asking(self._change, agents[0]["id"], worker.name, worker.run.random_of(worker.number, "questions"))
+
+    async def _change(self, document: str, field: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        worker = self._worker
+        return await worker.insist(lambda: worker.api.change(worker.credential, document, field, said))
+
+
+def questions_of(worker: Worker) -> Habit | None:
+    """The habit of asking people, in a run in which there is somebody to ask."""
+    talking = worker.run.talking
+    return Questions(worker, talking) if talking is not None else None

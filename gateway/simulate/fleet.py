@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from gateway.simulate.agent import SimulatedAgent
+from gateway.simulate.alerts import AlertStorm
 from gateway.simulate.behaviour import Behaviour
 from gateway.simulate.progress import Progress
 from gateway.simulate.public_api import Away, PublicApi, Refused
@@ -20,6 +21,7 @@ from gateway.simulate.report import FleetReport
 from gateway.simulate.run import Run, RunOver
 from gateway.simulate.talking import Operator, Talking, TalkScript
 from gateway.watch.credentials import Credentials
+from models.base import utcnow
 from models.errors import BadRequest, Unauthenticated, Unavailable
 
 MAX_AGENTS: Final = 10_000
@@ -45,6 +47,7 @@ async def run_fleet(
     script: Behaviour | None = None,
     operator: Credentials | None = None,
     talk: TalkScript | None = None,
+    alert_seconds: float | None = None,
     stop: asyncio.Event | None = None,
     progress: Progress | None = None,
     progress_seconds: float = 5.0,
@@ -54,7 +57,8 @@ async def run_fleet(
 
     Each waits for a beat's answer before the next, so above 3 a second the answers set the pace. ``seconds`` count
     from the first contact. A fleet with the same seed and key takes the same workspaces. An ``operator`` gives the
-    agents definitions and asks them questions, as ``talk`` says; without one they only beat. Raises BAD_REQUEST,
+    agents definitions and asks them questions, as ``talk`` says; without one they only beat. With ``alert_seconds`` an
+    Alertmanager beside them sends what fires, so often. Raises BAD_REQUEST,
     UNAVAILABLE when no gateway is ready within ``ready_seconds``, UNAUTHENTICATED when it does not take the key.
     """
     talk = talk or TalkScript()
@@ -76,6 +80,8 @@ async def run_fleet(
             helpers = [group.create_task(_stop_after(stop, seconds), name="fleet-clock")]
             if progress is not None:
                 helpers.append(group.create_task(_tell(report, progress, progress_seconds), name="fleet-progress"))
+            if alert_seconds is not None:
+                helpers.append(group.create_task(_fire(run, apis[0], alert_seconds), name="fleet-alerts"))
             fleet = [SimulatedAgent(run, apis[number % len(apis)], number) for number in range(1, agents + 1)]
             await asyncio.wait(
                 [group.create_task(one.live(known.get(one.name)), name=f"agent {one.name}") for one in fleet]
@@ -145,6 +151,22 @@ async def _stop_after(stop: asyncio.Event, seconds: float | None) -> None:
     if seconds is not None:
         await asyncio.sleep(seconds)
         stop.set()
+
+
+async def _fire(run: Run, api: PublicApi, every_seconds: float) -> None:
+    storm = AlertStorm(f"{run.seed}/alerts", utcnow)
+
+    async def rest() -> None:
+        run.report.alerts = storm.raised
+        await run.rest(every_seconds)
+
+    try:
+        await storm.run(api, run.key, rest)
+    except RunOver:
+        return
+    except Refused as refusal:
+        # A key that may not send alerts, most of all: the fleet goes on without.
+        run.report.errors[refusal.code] += 1
 
 
 async def _tell(report: FleetReport, progress: Progress, every_seconds: float) -> None:

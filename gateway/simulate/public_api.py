@@ -98,7 +98,7 @@ class PublicApi:
 
     async def post_heartbeat(self, token: str, beat: Mapping[str, Any]) -> str:
         """Beat by plain HTTP; the workspace's status after it."""
-        result = (await self._post("/ingest/heartbeats", token, beat))["results"][0]
+        result = (await self.post("/ingest/heartbeats", token, beat))["results"][0]
         error = result.get("error")
         if error is None:
             status: str = result["status"]
@@ -121,11 +121,12 @@ class PublicApi:
 
     async def ask(self, token: str, document: str, **variables: Any) -> dict[str, Any]:
         """The data of an answer without errors."""
-        answer = await self._post("/graphql", token, {"query": document, "variables": variables})
+        answer = await self.post("/graphql", token, {"query": document, "variables": variables})
         data: dict[str, Any] = answer["data"]
         return data
 
-    async def _post(self, path: str, token: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, token: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a POST of JSON."""
         try:
             response = await self._client.post(path, json=body, headers={"authorization": f"Bearer {token}"})
         except httpx.TimeoutException as error:

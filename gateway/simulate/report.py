@@ -39,6 +39,10 @@ class FleetReport:
     tools: Counter[str] = field(default_factory=Counter)
     """Uses of tools, by how they ended."""
     activities: int = 0
+    questions: int = 0
+    """Asked of people, who approve or reject."""
+    alerts: int = 0
+    """Raised by the Alertmanager that runs beside the fleet."""
     errors: Counter[str] = field(default_factory=Counter)
     silences: list[Silence] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
@@ -61,9 +65,10 @@ class FleetReport:
     @property
     def _talk(self) -> str:
         if not self.messages:
-            return ""
+            return f"{self.alerts:,} alerts · " if self.alerts else ""
         tools = ", ".join(f"{count:,} {status}" for status, count in sorted(self.tools.items()))
         return (
             f"{self.messages:,} messages in {self.pieces:,} pieces · {self.runs:,} runs"
-            f"{f' with tools: {tools}' if tools else ''} · "
+            f"{f' with tools: {tools}' if tools else ''} · {self.questions:,} questions to people · "
+            f"{self.alerts:,} alerts · "
         )

@@ -44,7 +44,7 @@ async def test_an_agent_asks_for_all_it_may_and_keeps_no_more_waiting_than_it_sh
     line = Line(queue.talk.gateway, queue.talk.token)
     asking = Asking(line, queue.talk.agent, "helper", Random(7))
     for number in range(30):
-        await asking.practise()
+        await asking.ask()
         if number == 10:
             # People do decide, sometimes.
             page = await queue.talk.gateway.data(queue.talk.operator, LIST, filter={"status": ["PENDING"]})
@@ -71,5 +71,5 @@ async def test_the_same_seed_asks_the_same(queue: Queue) -> None:
 
         asking = Asking(change, queue.talk.agent, "helper", Random(7))
         for _ in range(10):
-            await asking.practise()
+            await asking.ask()
     assert said[0] == said[1]

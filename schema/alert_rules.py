@@ -154,11 +154,14 @@ class DeleteAlertRuleInput:
     expected_version: int | None = optional("Refuse when it has changed since this version.")
 
 
-@form("The order in which rules are tried.")
+@form("Which rules are moved, and where to.")
 class ReorderAlertRulesInput:
     """Input of reorderAlertRules."""
 
-    ids: list[ID] = required("Every rule there is, once, the first to be tried first.", of="alert_rule")
+    ids: list[ID] = required("At most 100 rules, once each, the first to be tried first.", of="alert_rule")
+    after_id: ID | None = optional(
+        "The rule right behind which they go; before all others when absent.", of="alert_rule"
+    )
 
 
 @payload("A rule after a change.")
@@ -257,7 +260,7 @@ class AlertRuleMutations:
     )
     reorder_alert_rules: AlertRulesPayload | None = command(
         use_cases.reorder_alert_rules,
-        "Puts all rules in an order; their priorities become 10, 20, 30 and so on.",
+        "Puts rules in this order; the others keep theirs. Priorities become 10, 20, 30 and so on.",
         input=ReorderAlertRulesInput,
         payload=AlertRulesPayload,
         scope=Scope.ALERT_RULES_WRITE,

@@ -131,17 +131,27 @@ async def test_rules_stand_by_priority_then_age_and_are_put_in_another_order(ale
     assert [one["version"] for one in again] == [one["version"] for one in moved]
 
 
-async def test_an_order_names_every_rule_once(alerting: Alerting, theirs: Alerting) -> None:
+async def test_some_rules_are_moved_behind_another_and_the_rest_keep_their_order(alerting: Alerting) -> None:
+    made = {name: (await make(alerting, name=name))["id"] for name in "abcde"}
+    await done(alerting.gateway, alerting.admin, REORDER, ids=[made["e"], made["a"]], afterId=made["c"])
+    assert await names(alerting) == list("bcead")
+    await done(alerting.gateway, alerting.admin, REORDER, ids=[made["d"]])
+    assert await names(alerting) == list("dbcea")
+
+
+async def test_an_order_names_each_rule_once_and_none_of_another_tenants(alerting: Alerting, theirs: Alerting) -> None:
     a, b = (await make(alerting, name="a"))["id"], (await make(alerting, name="b"))["id"]
     foreign = (await make(theirs))["id"]
-    for ids, code in (
-        ([a], "INVALID"),
-        ([a, a], "INVALID"),
-        ([a, b, foreign], "NOT_FOUND"),
-        ([a, b, nobody("alert_rule")], "NOT_FOUND"),
-        ([a, "nonsense"], "NOT_FOUND"),
+    for said, code, field in (
+        ({"ids": [a, a]}, "INVALID", "ids"),
+        ({"ids": [b, a], "afterId": a}, "INVALID", "ids"),
+        ({"ids": [b, foreign]}, "NOT_FOUND", "ids"),
+        ({"ids": [b, nobody("alert_rule")]}, "NOT_FOUND", "ids"),
+        ({"ids": [b, "nonsense"]}, "NOT_FOUND", "ids"),
+        ({"ids": [b], "afterId": foreign}, "NOT_FOUND", "afterId"),
+        ({"ids": [b], "afterId": "nonsense"}, "NOT_FOUND", "afterId"),
     ):
-        assert await refused(alerting.gateway, alerting.admin, REORDER, ids=ids) == (code, ["input", "ids"])
+        assert await refused(alerting.gateway, alerting.admin, REORDER, **said) == (code, ["input", field])
     assert await names(alerting) == ["a", "b"]
 
 

@@ -72,6 +72,11 @@ def _own_origins(settings: Settings) -> set[str]:
     return {f"http://{host}:{settings.port}" for host in hosts}
 
 
+async def _alertmanager(request: Request) -> Response:
+    answer: Response = await request.app.state.take_alerts(request)
+    return answer
+
+
 class GatewayApp(Starlette):
     """Starlette, but for sockets: layers that a socket's task stands in for its whole life cost it 3 KB."""
 
@@ -128,10 +133,6 @@ def create_app(settings: Settings) -> GatewayApp:
                 stack.push_async_callback(worker.stop)
             yield
 
-    async def alertmanager(request: Request) -> Response:
-        answer: Response = await request.app.state.take_alerts(request)
-        return answer
-
     async def heartbeats(request: Request) -> Response:
         state = request.app.state
         return await heartbeats_endpoint(state.services, state.rate_limits, options)(request)
@@ -141,7 +142,7 @@ def create_app(settings: Settings) -> GatewayApp:
         lifespan=lifespan,
         routes=[
             *endpoint.routes(),
-            Route("/ingest/alertmanager", alertmanager, methods=["POST"]),
+            Route("/ingest/alertmanager", _alertmanager, methods=["POST"]),
             Route("/ingest/heartbeats", heartbeats, methods=["POST"]),
             Route("/livez", livez),
             Route("/readyz", readyz),

@@ -87,7 +87,7 @@ class AlertActionChange:
 class AlertRuleHistory:
     """What alertRuleHistory answers."""
 
-    since: datetime | None = column("Since when alerts were looked at.")
+    started_after: datetime | None = column("Alerts that started then or later were looked at.")
     examined: int | None = column("How many were, the newest 5,000 at most.")
     is_complete: bool | None = column("Whether these were all.")
     matched: int | None = column("How many its patterns fit.")
@@ -97,6 +97,14 @@ class AlertRuleHistory:
         "The newest twenty it would have decided about."
     )
     user_errors: list[UserError] = column("Why nothing was looked at.")
+
+
+@form("Which rules; fields combine with and, lists mean any of.")
+class AlertRuleFilter:
+    """Filter of rules."""
+
+    action: list[AlertAction] | None = optional("Doing one of these.")
+    enabled: bool | None = optional("Whether they are tried at all.")
 
 
 @form("A rule to try on alerts that came; what is absent is as for a new rule.")
@@ -110,7 +118,9 @@ class AlertRuleHistoryInput:
     action: AlertAction = required("What it would do.")
     priority: int | None = optional("Where it stands among the others; 100 when absent.")
     instead_of_id: ID | None = optional("The rule whose place it takes, to try a change of one.", of="alert_rule")
-    since: datetime | None = optional("At most 31 days ago; a week ago when absent.")
+    started_after: datetime | None = optional(
+        "Look at alerts that started then or later; at most 31 days ago, a week ago when absent."
+    )
 
 
 @form("A new rule for alerts.")
@@ -180,7 +190,7 @@ class AlertRulesPayload:
     user_errors: list[UserError] = user_errors()
 
 
-_HISTORY = ["since", "examined", "is_complete", "matched", "decided", "changes", "alerts"]
+_HISTORY = ["started_after", "examined", "is_complete", "matched", "decided", "changes", "alerts"]
 
 
 class _Result:
@@ -210,7 +220,9 @@ async def _history(_: Any, call: Call, input: AlertRuleHistoryInput) -> Answer:
 class AlertRuleQueries:
     """Root fields over rules for alerts."""
 
-    alert_rules: Connection[AlertRule] | None = connection(alert_rules, "The rules, in the order of evaluation.")
+    alert_rules: Connection[AlertRule] | None = connection(
+        alert_rules, "The rules, in the order of evaluation.", filter=AlertRuleFilter
+    )
     alert_rule: AlertRule | None = found(models.AlertRule, "One rule.")
     test_alert_rules: AlertRuleTrials | None = computed(
         _test,

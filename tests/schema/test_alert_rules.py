@@ -82,6 +82,18 @@ async def test_a_rule_is_made_changed_switched_and_forgotten(alerting: Alerting)
     assert await kinds(alerting.gateway, alerting.viewer, [made["id"]]) == [f"alert_rule.{verb}" for verb in verbs]
 
 
+async def test_rules_are_filtered(alerting: Alerting) -> None:
+    ids = [(await make(alerting, name=f"{on}", enabled=on))["id"] for on in (True, False)]
+    document = "query($filter: AlertRuleFilter) { alertRules(filter: $filter) { nodes { id } } }"
+    for filter, expected in (
+        ({"enabled": False}, ids[1:]),
+        ({"enabled": True, "action": ["AUTO_ANALYZE"]}, ids[:1]),
+        ({"action": ["IGNORE"]}, []),
+    ):
+        page = (await alerting.gateway.data(alerting.viewer, document, filter=filter))["alertRules"]
+        assert [one["id"] for one in page["nodes"]] == expected
+
+
 async def test_a_retry_under_a_key_makes_one_rule(alerting: Alerting) -> None:
     first = await make(alerting, idempotencyKey="one")
     assert (await make(alerting, idempotencyKey="one"))["id"] == first["id"]
@@ -247,7 +259,11 @@ async def test_a_rule_is_tried_on_what_came_in_the_last_days(alerting: Alerting,
     assert (await history(severityPattern="page"))["decided"] == 1
     assert (await history(priority=0))["decided"] == 3
     assert (await history(insteadOfId=strong["id"]))["decided"] == 3
-    assert (await history(since=(utcnow() - timedelta(days=20)).isoformat()))["examined"] == 4
-    for bad in ({"alertNamePattern": ""}, {"since": (utcnow() - timedelta(days=40)).isoformat()}, {"priority": -1}):
+    assert (await history(startedAfter=(utcnow() - timedelta(days=20)).isoformat()))["examined"] == 4
+    for bad in (
+        {"alertNamePattern": ""},
+        {"startedAfter": (utcnow() - timedelta(days=40)).isoformat()},
+        {"priority": -1},
+    ):
         refusal = await history(**bad)
         assert (refusal["examined"], refusal["userErrors"][0]["code"]) == (None, "INVALID")

@@ -260,10 +260,11 @@ async def test_a_rule_is_tried_on_what_came_in_the_last_days(alerting: Alerting,
     assert (await history(priority=0))["decided"] == 3
     assert (await history(insteadOfId=strong["id"]))["decided"] == 3
     assert (await history(startedAfter=(utcnow() - timedelta(days=20)).isoformat()))["examined"] == 4
-    for bad in (
+    unacceptable: tuple[dict[str, Any], ...] = (
         {"alertNamePattern": ""},
         {"startedAfter": (utcnow() - timedelta(days=40)).isoformat()},
         {"priority": -1},
-    ):
+    )
+    for bad in unacceptable:
         refusal = await history(**bad)
         assert (refusal["examined"], refusal["userErrors"][0]["code"]) == (None, "INVALID")

@@ -90,30 +90,39 @@ async def delete_alert_rule(call: Call, *, id: UUID, expected_version: int | Non
     return rule.typeid
 
 
-async def reorder_alert_rules(call: Call, *, ids: list[UUID]) -> list[AlertRule]:
-    """Put all rules in this order, the first to be tried first; priorities become 10, 20, 30 and so on.
+async def reorder_alert_rules(call: Call, *, ids: list[UUID], after_id: UUID | None = None) -> list[AlertRule]:
+    """Put rules in this order right behind ``after_id``, or before all others; the others keep theirs. All rules.
 
-    Raises NOT_FOUND for an id that is none of the tenant's, INVALID unless each rule is named once. Commits.
+    Priorities become 10, 20, 30 and so on. Raises INVALID for a rule that is named twice, NOT_FOUND for one that is
+    none of the tenant's. Commits.
     """
-    if len(ids) > MOST_RULES or len(set(ids)) < len(ids):
+    moved = set(ids)
+    if len(moved) < len(ids) or after_id in moved:
         raise invalid("Name each rule once.", "input", "ids")
     async with call.work() as work:
         await work.lock_name("alert_rules")
-        rules = {rule.id: rule for rule in await lock_rules(work.session)}
-        if not rules.keys() >= set(ids):
+        rules = await lock_rules(work.session)
+        known = {rule.id: rule for rule in rules}
+        if not known.keys() >= moved:
             raise not_found("alert rule", "input", "ids")
-        if len(rules) != len(ids):
-            raise invalid("Name every rule there is.", "input", "ids")
-        moved = []
-        for place, rule_id in enumerate(ids, start=1):
-            rule, priority = rules[rule_id], place * _STEP
-            if rule.priority != priority:
-                before = rule.facets()
-                rule.priority = priority
-                moved.append(rule)
-                work.tell(rule, "alert_rule.updated", before, {"changed": ["priority"]})
-        await store_priorities(work.session, moved, work.now)
-    return [rules[rule_id] for rule_id in ids]
+        if after_id is not None and after_id not in known:
+            raise not_found("alert rule", "input", "afterId")
+        others = [rule for rule in rules if rule.id not in moved]
+        place = next((number for number, rule in enumerate(others, start=1) if rule.id == after_id), 0)
+        ordered = [*others[:place], *(known[one] for one in ids), *others[place:]]
+        await _renumber(work, ordered)
+    return ordered
+
+
+async def _renumber(work: UnitOfWork, rules: list[AlertRule]) -> None:
+    changed = []
+    for place, rule in enumerate(rules, start=1):
+        if rule.priority != place * _STEP:
+            before = rule.facets()
+            rule.priority = place * _STEP
+            changed.append(rule)
+            work.tell(rule, "alert_rule.updated", before, {"changed": ["priority"]})
+    await store_priorities(work.session, changed, work.now)
 
 
 async def _change(work: UnitOfWork, rule: AlertRule, cleaned: dict[str, Any], kind: str) -> None:

@@ -59,7 +59,7 @@ class ActionChange:
 class History:
     """What a rule would have done. ``matched`` are those that its patterns fit, ``decided`` those that it decides."""
 
-    since: datetime
+    started_after: datetime
     examined: int
     is_complete: bool
     matched: int
@@ -78,7 +78,7 @@ class Draft(TypedDict, total=False):
     job_pattern: str
     action: AlertAction
     priority: int
-    since: datetime
+    started_after: datetime
 
 
 async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
@@ -94,14 +94,14 @@ async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
 
 
 async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
-    """What a rule would have done with the newest 5,000 alerts since ``since``, a week ago when absent.
+    """What a rule would have done with the newest 5,000 alerts since ``started_after``, a week ago when absent.
 
     Raises INVALID.
     """
     now = call.services.clock()
-    since = draft.get("since", now - _WEEK)
+    since = draft.get("started_after", now - _WEEK)
     if not now - LONGEST_PAST <= since <= now:
-        raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "since")
+        raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "startedAfter")
     rules = await _rules(call)
     tried, book = _with_draft(rules, draft)
     past = await past_alerts(call.services.database, call.tenant_id, since, MOST_EXAMINED + 1)

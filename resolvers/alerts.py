@@ -17,7 +17,7 @@ from dataloaders.alerts import lock_alerts
 from dataloaders.base import by_id
 from models import Alert
 from models.alert_counts import Standing
-from models.errors import Refusal, RefusalCode, invalid, not_found
+from models.errors import Refusal, invalid, not_found
 from resolvers.alert_counts import Counting
 from resolvers.alert_escalation import escalation_due
 from resolvers.call import Call
@@ -50,12 +50,12 @@ async def acknowledge_alert(call: Call, *, id: UUID, expected_version: int | Non
 
 
 async def acknowledge_alerts(call: Call, *, ids: list[UUID]) -> list[Acknowledged]:
-    """The caller looks after all of them; each on its own, in the order of ``ids``. Raises LIMIT_EXCEEDED. Commits.
+    """The caller looks after all of them; each on its own, in the order of ``ids``. Raises INVALID. Commits.
 
     The number of statements does not grow with theirs.
     """
     if not 1 <= len(ids) <= MOST_AT_ONCE:
-        raise Refusal(RefusalCode.LIMIT_EXCEEDED, f"Name 1 to {MOST_AT_ONCE} alerts at once.", field=("input", "ids"))
+        raise invalid(f"Name 1 to {MOST_AT_ONCE} alerts at once.", "input", "ids")
     async with call.work() as work:
         locked = {alert.id: alert for alert in await lock_alerts(work.session, ids)}
         outcomes: dict[UUID, Acknowledged] = {}

@@ -87,7 +87,7 @@ class AlertActionChange:
 class AlertRuleHistory:
     """What alertRuleHistory answers."""
 
-    since: datetime | None = column("Since when alerts were looked at.")
+    started_after: datetime | None = column("Alerts that started then or later were looked at.")
     examined: int | None = column("How many were, the newest 5,000 at most.")
     is_complete: bool | None = column("Whether these were all.")
     matched: int | None = column("How many its patterns fit.")
@@ -97,6 +97,14 @@ class AlertRuleHistory:
         "The newest twenty it would have decided about."
     )
     user_errors: list[UserError] = column("Why nothing was looked at.")
+
+
+@form("Which rules; fields combine with and, lists mean any of.")
+class AlertRuleFilter:
+    """Filter of rules."""
+
+    action: list[AlertAction] | None = optional("Doing one of these.")
+    enabled: bool | None = optional("Whether they are tried at all.")
 
 
 @form("A rule to try on alerts that came; what is absent is as for a new rule.")
@@ -110,7 +118,9 @@ class AlertRuleHistoryInput:
     action: AlertAction = required("What it would do.")
     priority: int | None = optional("Where it stands among the others; 100 when absent.")
     instead_of_id: ID | None = optional("The rule whose place it takes, to try a change of one.", of="alert_rule")
-    since: datetime | None = optional("At most 31 days ago; a week ago when absent.")
+    started_after: datetime | None = optional(
+        "Look at alerts that started then or later; at most 31 days ago, a week ago when absent."
+    )
 
 
 @form("A new rule for alerts.")
@@ -154,11 +164,14 @@ class DeleteAlertRuleInput:
     expected_version: int | None = optional("Refuse when it has changed since this version.")
 
 
-@form("The order in which rules are tried.")
+@form("Which rules are moved, and where to.")
 class ReorderAlertRulesInput:
     """Input of reorderAlertRules."""
 
-    ids: list[ID] = required("Every rule there is, once, the first to be tried first.", of="alert_rule")
+    ids: list[ID] = required("At most 100 rules, once each, the first to be tried first.", of="alert_rule")
+    after_id: ID | None = optional(
+        "The rule right behind which they go; before all others when absent.", of="alert_rule"
+    )
 
 
 @payload("A rule after a change.")
@@ -177,7 +190,7 @@ class AlertRulesPayload:
     user_errors: list[UserError] = user_errors()
 
 
-_HISTORY = ["since", "examined", "is_complete", "matched", "decided", "changes", "alerts"]
+_HISTORY = ["started_after", "examined", "is_complete", "matched", "decided", "changes", "alerts"]
 
 
 class _Result:
@@ -207,7 +220,9 @@ async def _history(_: Any, call: Call, input: AlertRuleHistoryInput) -> Answer:
 class AlertRuleQueries:
     """Root fields over rules for alerts."""
 
-    alert_rules: Connection[AlertRule] | None = connection(alert_rules, "The rules, in the order of evaluation.")
+    alert_rules: Connection[AlertRule] | None = connection(
+        alert_rules, "The rules, in the order of evaluation.", filter=AlertRuleFilter
+    )
     alert_rule: AlertRule | None = found(models.AlertRule, "One rule.")
     test_alert_rules: AlertRuleTrials | None = computed(
         _test,
@@ -257,7 +272,7 @@ class AlertRuleMutations:
     )
     reorder_alert_rules: AlertRulesPayload | None = command(
         use_cases.reorder_alert_rules,
-        "Puts all rules in an order; their priorities become 10, 20, 30 and so on.",
+        "Puts rules in this order; the others keep theirs. Priorities become 10, 20, 30 and so on.",
         input=ReorderAlertRulesInput,
         payload=AlertRulesPayload,
         scope=Scope.ALERT_RULES_WRITE,

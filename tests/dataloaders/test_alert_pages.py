@@ -28,14 +28,14 @@ MILLION: Final = 1_000_000
 _GENERATE: Final = text(
     """
 INSERT INTO alerts (tenant_id, id, fingerprint, starts_at, received_at, alert_name, severity, instance, job, status,
-  labels, annotations, raw_payload, action_taken, resolved_at, still_firing, analyzed, analysis_status,
+  labels, annotations, raw_payload, action_taken, acknowledged_at, resolved_at, still_firing, analyzed, analysis_status,
   analysis_progress, analysis_attempts, analysis_count, recommendations, version)
 SELECT CAST(:tenant AS uuid), gen_random_uuid(), md5(n::text), now() - n * interval '1 second',
   now() - n * interval '1 second', 'Alert' || n % 997,
   CASE WHEN n % 1009 = 0 THEN 'critical' WHEN n % 3 = 0 THEN 'warning' ELSE 'info' END, 'host-' || n % 5003,
   'job-' || n % 13, CASE WHEN n % 4001 = 0 THEN 'firing' WHEN n % 2003 = 0 THEN 'acknowledged' ELSE 'resolved' END,
   '{}', '{}', '{}', CASE WHEN n % 1999 = 0 THEN 'auto_analyze' WHEN n % 2 = 0 THEN 'ignore' ELSE 'manual' END,
-  CASE WHEN n % 4001 = 0 OR n % 2003 = 0 THEN NULL ELSE now() END, false, n % 3001 = 0,
+  now(), CASE WHEN n % 4001 = 0 OR n % 2003 = 0 THEN NULL ELSE now() END, false, n % 3001 = 0,
   CASE WHEN n % 3001 = 0 THEN 'completed' WHEN n % 5009 = 0 THEN 'failed' ELSE 'none' END, 0, 0, 0, '{}', 1
 FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
 """

@@ -121,7 +121,8 @@ def test_an_alert_is_escalated_once_and_not_before_its_silence_ends() -> None:
     one.silence(None, NOW)
     assert one.escalate_at == NOW
     one.escalate(NOW)
-    assert (one.escalate_at, one.escalated_at) == (None, NOW)
+    escalated: tuple[datetime | None, datetime | None] = (one.escalate_at, one.escalated_at)
+    assert escalated == (None, NOW)
     one.acknowledge(by=ADA, now=NOW)
     one.unacknowledge(NOW + timedelta(hours=1))
     assert one.escalate_at is None

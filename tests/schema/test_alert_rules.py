@@ -82,6 +82,18 @@ async def test_a_rule_is_made_changed_switched_and_forgotten(alerting: Alerting)
     assert await kinds(alerting.gateway, alerting.viewer, [made["id"]]) == [f"alert_rule.{verb}" for verb in verbs]
 
 
+async def test_rules_are_filtered(alerting: Alerting) -> None:
+    ids = [(await make(alerting, name=f"{on}", enabled=on))["id"] for on in (True, False)]
+    document = "query($filter: AlertRuleFilter) { alertRules(filter: $filter) { nodes { id } } }"
+    for filter, expected in (
+        ({"enabled": False}, ids[1:]),
+        ({"enabled": True, "action": ["AUTO_ANALYZE"]}, ids[:1]),
+        ({"action": ["IGNORE"]}, []),
+    ):
+        page = (await alerting.gateway.data(alerting.viewer, document, filter=filter))["alertRules"]
+        assert [one["id"] for one in page["nodes"]] == expected
+
+
 async def test_a_retry_under_a_key_makes_one_rule(alerting: Alerting) -> None:
     first = await make(alerting, idempotencyKey="one")
     assert (await make(alerting, idempotencyKey="one"))["id"] == first["id"]
@@ -131,17 +143,27 @@ async def test_rules_stand_by_priority_then_age_and_are_put_in_another_order(ale
     assert [one["version"] for one in again] == [one["version"] for one in moved]
 
 
-async def test_an_order_names_every_rule_once(alerting: Alerting, theirs: Alerting) -> None:
+async def test_some_rules_are_moved_behind_another_and_the_rest_keep_their_order(alerting: Alerting) -> None:
+    made = {name: (await make(alerting, name=name))["id"] for name in "abcde"}
+    await done(alerting.gateway, alerting.admin, REORDER, ids=[made["e"], made["a"]], afterId=made["c"])
+    assert await names(alerting) == list("bcead")
+    await done(alerting.gateway, alerting.admin, REORDER, ids=[made["d"]])
+    assert await names(alerting) == list("dbcea")
+
+
+async def test_an_order_names_each_rule_once_and_none_of_another_tenants(alerting: Alerting, theirs: Alerting) -> None:
     a, b = (await make(alerting, name="a"))["id"], (await make(alerting, name="b"))["id"]
     foreign = (await make(theirs))["id"]
-    for ids, code in (
-        ([a], "INVALID"),
-        ([a, a], "INVALID"),
-        ([a, b, foreign], "NOT_FOUND"),
-        ([a, b, nobody("alert_rule")], "NOT_FOUND"),
-        ([a, "nonsense"], "NOT_FOUND"),
+    for said, code, field in (
+        ({"ids": [a, a]}, "INVALID", "ids"),
+        ({"ids": [b, a], "afterId": a}, "INVALID", "ids"),
+        ({"ids": [b, foreign]}, "NOT_FOUND", "ids"),
+        ({"ids": [b, nobody("alert_rule")]}, "NOT_FOUND", "ids"),
+        ({"ids": [b, "nonsense"]}, "NOT_FOUND", "ids"),
+        ({"ids": [b], "afterId": foreign}, "NOT_FOUND", "afterId"),
+        ({"ids": [b], "afterId": "nonsense"}, "NOT_FOUND", "afterId"),
     ):
-        assert await refused(alerting.gateway, alerting.admin, REORDER, ids=ids) == (code, ["input", "ids"])
+        assert await refused(alerting.gateway, alerting.admin, REORDER, **said) == (code, ["input", field])
     assert await names(alerting) == ["a", "b"]
 
 
@@ -237,7 +259,12 @@ async def test_a_rule_is_tried_on_what_came_in_the_last_days(alerting: Alerting,
     assert (await history(severityPattern="page"))["decided"] == 1
     assert (await history(priority=0))["decided"] == 3
     assert (await history(insteadOfId=strong["id"]))["decided"] == 3
-    assert (await history(since=(utcnow() - timedelta(days=20)).isoformat()))["examined"] == 4
-    for bad in ({"alertNamePattern": ""}, {"since": (utcnow() - timedelta(days=40)).isoformat()}, {"priority": -1}):
+    assert (await history(startedAfter=(utcnow() - timedelta(days=20)).isoformat()))["examined"] == 4
+    unacceptable: tuple[dict[str, Any], ...] = (
+        {"alertNamePattern": ""},
+        {"startedAfter": (utcnow() - timedelta(days=40)).isoformat()},
+        {"priority": -1},
+    )
+    for bad in unacceptable:
         refusal = await history(**bad)
         assert (refusal["examined"], refusal["userErrors"][0]["code"]) == (None, "INVALID")

@@ -32,6 +32,7 @@ LISTS_WITHOUT: Final = {
     "Query.activity": {"orderBy", "totalCount"},  # a log has one order, and it is not counted
     "Conversation.messages": {"filter", "orderBy"},  # in the contract: by seq, and searchMessages filters
     "Query.policyRules": {"filter", "orderBy"},  # in the contract: in the order of evaluation
+    "Query.alertRules": {"orderBy"},  # in the contract: in the order of evaluation
     "Query.contacts": {"orderBy"},  # in the contract: newest first
 }
 """Lists that lack what every other list has."""
@@ -70,6 +71,9 @@ NOT_NULL: Final = {
     "Workspace.agents": "in the contract",
 }
 """Fields that demand a scope of their own and are not nullable all the same."""
+
+UNTIL: Final = {"User.lockedUntil", "Alert.silencedUntil", "SilenceAlertInput.until"}
+"""Times that are an end, and say so."""
 
 OTHER_INPUTS: Final = {"reportHeartbeat": "HeartbeatInput!"}
 """Mutations whose input is named otherwise: POST /ingest/heartbeats takes the same."""
@@ -134,7 +138,7 @@ def test_a_time_ends_in_at_and_what_ends_in_at_is_a_time() -> None:
     everything = [*_fields(), *_inputs()]
     times = {where.rstrip(")") for where, one in everything if get_named_type(one.type).name == "DateTime"}
     # A filter's bounds are named after the side they lie on.
-    assert {where for where in times if not where.endswith(("At", "After", "Before"))} == {"User.lockedUntil"}
+    assert {where for where in times if not where.endswith(("At", "After", "Before"))} == UNTIL
     named = {where.rstrip(")") for where, _ in everything if re.search(r"[a-z]At\)?$", where)}
     assert named - times == set()
 

@@ -229,7 +229,9 @@ async def test_the_audit_log_tells_of_changes_and_holds_neither_value_nor_envelo
     await delete_secret(call, id=secret.id)
     async with owner.connect() as connection:
         rows = list(
-            await connection.execute(text("SELECT * FROM audit_logs WHERE tenant_id = :t"), {"t": tenants.mine})
+            await connection.execute(
+                text("SELECT * FROM audit_logs WHERE tenant_id = :t ORDER BY seq"), {"t": tenants.mine}
+            )
         )
     assert [row.action for row in rows] == ["secret.set", "secret.deleted"]
     for row in rows:

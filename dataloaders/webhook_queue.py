@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import TextClause, any_, func, insert, literal_column, select, text, true, update
+from sqlalchemy import ColumnElement, TextClause, any_, func, insert, literal_column, select, text, true, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import undefer
 
@@ -29,10 +29,10 @@ from models.database import Database, TenantSession
 MAX_ENDPOINTS: Final = 20
 """Of one tenant."""
 
-PENDING: Final = literal_column(f"'{WebhookDeliveryState.PENDING}'")
+PENDING: Final[ColumnElement[str]] = literal_column(f"'{WebhookDeliveryState.PENDING}'")
 """Said in the statement itself: a plan made once for all parameters could not use the index of the pending ones."""
 
-DEAD: Final = literal_column(f"'{WebhookDeliveryState.DEAD}'")
+DEAD: Final[ColumnElement[str]] = literal_column(f"'{WebhookDeliveryState.DEAD}'")
 """As the pending ones."""
 
 _TENANTS: Final = 500
@@ -168,7 +168,7 @@ async def move_cursor(session: TenantSession, ids: Iterable[UUID], seq: int) -> 
     """Note how far the log was looked through for these endpoints. Does not commit."""
     await session.execute(
         update(WebhookEndpoint)
-        .where(WebhookEndpoint.tenant_id == session.tenant_id, WebhookEndpoint.id == any_(list(ids)))
+        .where(WebhookEndpoint.tenant_id == session.tenant_id, WebhookEndpoint.id == func.any(list(ids)))
         .values(cursor=seq, updated_at=WebhookEndpoint.updated_at)
         .execution_options(synchronize_session=False)
     )
@@ -221,14 +221,14 @@ async def events_by_seq(session: TenantSession, seqs: Sequence[int]) -> dict[int
     if not seqs:
         return {}
     rows = await session.scalars(
-        select(Event).where(Event.tenant_id == session.tenant_id, Event.seq == any_(list(seqs))).limit(len(seqs))
+        select(Event).where(Event.tenant_id == session.tenant_id, Event.seq == func.any(list(seqs))).limit(len(seqs))
     )
     return {row.seq: row for row in rows}
 
 
 async def secrets_by_id(session: TenantSession, ids: Sequence[UUID], *, sealed: bool) -> dict[UUID, Secret]:
     """These secrets; ``sealed`` with their envelopes."""
-    statement = select(Secret).where(Secret.tenant_id == session.tenant_id, Secret.id == any_(list(ids)))
+    statement = select(Secret).where(Secret.tenant_id == session.tenant_id, Secret.id == func.any(list(ids)))
     if sealed:
         statement = statement.options(undefer(Secret.sealed)).execution_options(populate_existing=True)
     return {row.id: row for row in await session.scalars(statement.limit(len(ids)))}

@@ -80,7 +80,7 @@ class WebhookEndpoint(Node):
     disabled_at: datetime | None = column("Since when it is told nothing.")
     disabled_reason: WebhookDisabledReason | None = column("Why it is told nothing.")
     consecutive_failures: int = column("How many attempts failed since the last that arrived.")
-    failing_since: datetime | None = column("When the first of them failed.")
+    first_failed_at: datetime | None = column("When the first of them failed.", "failing_since")
     last_delivered_at: datetime | None = column("When something last arrived.")
     previous_secret_expires_at: datetime | None = column("Until when the secret before this one signs, too.")
     created_by: User | None = to_one(models.User, "Who made it; null for machines.", "created_by")

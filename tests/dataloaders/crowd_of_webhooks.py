@@ -26,7 +26,7 @@ FROM generate_series(1, :rows) AS n
 INSERT INTO webhook_deliveries (tenant_id, id, endpoint_id, kind, event_seq, state, attempt_count, expires_at,
   created_at)
 SELECT one, gen_random_uuid(), CASE WHEN n % 101 < 5 THEN one ELSE md5(one::text)::uuid END, 'kind.verb_' || n % 151,
-  n, CASE WHEN n % 97 = 0 THEN 'dead' ELSE 'delivered' END, 1, now(), now() - n * interval '1 second'
+  n, CASE WHEN n % 97 = 0 THEN 'delivered' ELSE 'dead' END, 1, now(), now() - n * interval '1 second'
 FROM (SELECT n, (CAST(:tenants AS uuid[]))[1 + n % :spread] AS one FROM generate_series(1, :rows) AS n) made
 """,
 }
@@ -38,6 +38,7 @@ def samples_of_webhooks(mine: UUID) -> dict[tuple[str, str], object]:
     return {
         ("webhook_deliveries", "endpoint_id"): mine,
         ("webhook_deliveries", "kind"): ["kind.verb_7"],
-        ("webhook_deliveries", "state"): [WebhookDeliveryState.DEAD],
+        # Pending and dead ones have small indexes of their own, in which the state is no condition any more.
+        ("webhook_deliveries", "state"): [WebhookDeliveryState.DELIVERED],
         ("webhook_endpoints", "is_enabled"): False,
     }

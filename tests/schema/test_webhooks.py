@@ -21,7 +21,7 @@ from tests.schema.test_activity import envelope, tell
 from tests.world import Tenants
 
 FIELDS: Final = """id url description eventKinds scopes isEnabled disabledAt disabledReason consecutiveFailures
-  failingSince lastDeliveredAt previousSecretExpiresAt createdBy { id } version"""
+  firstFailedAt lastDeliveredAt previousSecretExpiresAt createdBy { id } version"""
 DELIVERY: Final = """id endpoint { id } kind eventId messageId state attemptCount nextAttemptAt lastStatusCode lastError
   lastDurationMilliseconds deliveredAt expiresAt"""
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.ingest import LimitsRates
-from gateway.transports.allow_lists import refuse_strangers
-from gateway.transports.errors import HttpRefusal, error_entry, errors_of, status_of
+from gateway.senders import ANYWHERE, LimitsRates, answering, caller
+from gateway.transports.errors import HttpRefusal
 from gateway.transports.options import TransportOptions
-from gateway.transports.request_ids import HEADER, request_id_from
-from gateway.transports.retry_headers import retry_headers
 from models import ApprovalRequest
-from models.errors import RequestError, Throttled, Unauthenticated, Unavailable
 from models.ids import encode, parse
 from resolvers.approval_access import query_of, text_of
 from resolvers.approval_waiting import Waiting
@@ -28,7 +22,6 @@ from resolvers.call import Call, Services
 DEFAULT_SECONDS: Final = 30
 LONGEST_SECONDS: Final = 60
 _AUTHENTICATE_SECONDS: Final = 5.0
-_ANYWHERE: Final = TransportOptions()
 _PEOPLE: Final = ("resolved_by", "assigned_to", "user_id")
 _WORDS: Final = ("kind", "status", "hitl_mode", "priority", "sla_state")
 _PLAIN: Final = ("agent_name", "user_department", "risk_signals", "escalation_reason", "subject_type", "version")
@@ -38,7 +31,7 @@ _TEXTS: Final = ("proposed_response", "modified_response", "reviewer_notes")
 
 
 def approval_wait_endpoint(
-    services: Services, waiting: Waiting, rates: LimitsRates | None = None, options: TransportOptions = _ANYWHERE
+    services: Services, waiting: Waiting, rates: LimitsRates | None = None, options: TransportOptions = ANYWHERE
 ) -> Callable[[Request], Awaitable[Response]]:
     """The handler: 200 with the decided approval, its fields named as GraphQL names them; 204 when the time is over.
 
@@ -46,31 +39,20 @@ def approval_wait_endpoint(
     400, 401, 403, 404, 421, 429 and 503 carry ``errors`` as GraphQL does. Of ``options`` hosts and origins count.
     """
 
-    async def handle(request: Request) -> Response:
-        request_id = request_id_from(request.headers.get(HEADER))
-        try:
-            refuse_strangers(request.headers, options)
-            call = await _call(services, request, request_id)
-            if rates is not None:
-                rates.check(call.principal, None)
-            seconds = _seconds(request)
-            if rates is not None:
-                rates.spend(call.principal, None, 1)
-            approval_id = parse(request.path_params["id"], ApprovalRequest.__typeid__)
-            is_known, row = await waiting.decided(call, approval_id, seconds)
-            if is_known and row is None:
-                raise HttpRefusal(404, "There is no such approval.", code="NOT_FOUND")
-            if row is None:
-                return Response(status_code=204, headers={HEADER: request_id, "cache-control": "no-store"})
-            return _answer(200, await shown(call, row), request_id, {})
-        except HttpRefusal as refusal:
-            errors = [error_entry(refusal.code, refusal.message, request_id)]
-            return _answer(refusal.status, {"errors": errors}, request_id, refusal.headers)
-        except Exception as failure:
-            errors = errors_of(failure, request_id)
-            return _answer(status_of(errors), {"errors": errors}, request_id, _headers_of(failure))
+    async def take(request: Request, request_id: str) -> dict[str, Any] | None:
+        call = await _call(services, request, request_id)
+        if rates is not None:
+            rates.check(call.principal, None)
+        seconds = _seconds(request)
+        if rates is not None:
+            rates.spend(call.principal, None, 1)
+        approval_id = parse(request.path_params["id"], ApprovalRequest.__typeid__)
+        is_known, row = await waiting.decided(call, approval_id, seconds)
+        if is_known and row is None:
+            raise HttpRefusal(404, "There is no such approval.", code="NOT_FOUND")
+        return await shown(call, row) if row is not None else None
 
-    return handle
+    return answering(take, options)
 
 
 async def shown(call: Call, row: ApprovalRequest) -> dict[str, Any]:
@@ -86,15 +68,7 @@ async def shown(call: Call, row: ApprovalRequest) -> dict[str, Any]:
 
 async def _call(services: Services, request: Request, request_id: str) -> Call:
     headers = request.headers
-    try:
-        async with asyncio.timeout(_AUTHENTICATE_SECONDS):
-            principal = await services.accounts.authenticate(
-                headers.get("authorization"), headers.get("x-signalbox-tenant")
-            )
-    except TimeoutError as error:
-        raise Unavailable from error
-    if principal is None:
-        raise Unauthenticated
+    principal = await caller(services, request, headers.get("x-signalbox-tenant"))
     address = request.client.host if request.client is not None else None
     return Call(
         services=services,
@@ -126,20 +100,3 @@ def _person(value: Any) -> str | None:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
-
-
-def _headers_of(failure: Exception) -> dict[str, str]:
-    if isinstance(failure, Unavailable | Throttled):
-        return retry_headers({"retryAfterSeconds": 1} | failure.extensions)
-    if isinstance(failure, RequestError) and status_of([error_entry(failure.code, "", "")]) == 401:
-        return {"www-authenticate": "Bearer"}
-    return {}
-
-
-def _answer(status: int, payload: dict[str, Any], request_id: str, headers: dict[str, str]) -> Response:
-    return Response(
-        orjson.dumps(payload),
-        status_code=status,
-        media_type="application/json",
-        headers={**headers, HEADER: request_id, "cache-control": "no-store"},
-    )

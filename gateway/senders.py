@@ -1,4 +1,4 @@
-"""This module is where machines that hand something in over plain HTTP are known, and where they are answered."""
+"""This module is where machines that speak plain HTTP are known, and where they are answered."""
 
 from __future__ import annotations
 
@@ -59,23 +59,31 @@ async def sender(services: KnowsSenders, request: Request, scope: Scope) -> Prin
     Before the body is read, so that nobody without credentials can make us hold one.
     """
     require_json(request)
+    principal = await caller(services, request)
+    require(principal, scope)
+    return principal
+
+
+async def caller(services: KnowsSenders, request: Request, tenant_header: str | None = None) -> Principal:
+    """Who calls; ``tenant_header`` is the tenant that a platform administrator names. Raises Unauthenticated,
+    Unavailable."""
     try:
         async with asyncio.timeout(_AUTHENTICATE_SECONDS):
-            principal = await services.accounts.authenticate(request.headers.get("authorization"), None)
+            principal = await services.accounts.authenticate(request.headers.get("authorization"), tenant_header)
     except TimeoutError as error:
         raise Unavailable from error
-    require(principal, scope)
     if principal is None:
         raise Unauthenticated
     return principal
 
 
 def answering(
-    take: Callable[[Request, str], Awaitable[dict[str, Any]]],
+    take: Callable[[Request, str], Awaitable[dict[str, Any] | None]],
     options: TransportOptions = ANYWHERE,
     statuses: Mapping[int, int] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that answers 200 with what ``take(request, request id)`` says, or with ``errors`` as GraphQL does.
+    """A handler that answers 200 with what ``take(request, request id)`` says, 204 when that is nothing, or with
+    ``errors`` as GraphQL does.
 
     Of ``options`` hosts and origins count. ``statuses`` are those that this endpoint's senders have to be told
     otherwise.
@@ -93,6 +101,8 @@ def answering(
             errors = errors_of(failure, request_id)
             status = status_of(errors)
             return _answer((statuses or {}).get(status, status), {"errors": errors}, request_id, _headers_of(failure))
+        if said is None:
+            return Response(status_code=204, headers={HEADER: request_id, "cache-control": "no-store"})
         return _answer(200, said, request_id, {})
 
     return handle

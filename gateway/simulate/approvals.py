@@ -43,7 +43,7 @@ MOST_OPEN: Final = 5
 class Change(Protocol):
     """Runs a mutation under the agent's credential; the payload of its one field. Raises Away, Refused."""
 
-    async def __call__(self, document: str, field: str, said: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def __call__(self, document: str, field: str, said: Mapping[str, Any], /) -> dict[str, Any]: ...
 
 
 @dataclass(slots=True)

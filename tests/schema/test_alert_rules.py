@@ -227,7 +227,8 @@ async def test_a_payload_is_tried_and_nothing_is_stored(alerting: Alerting) -> N
     single = (await alerting.gateway.data(alerting.viewer, TEST, payload=written()))["testAlertRules"]
     assert [one["fingerprint"] for one in single["results"]] == ["5f3a"]
     assert await alerting.listed(filter={"includeIgnored": True}) == []
-    for bad in ([], "x", {"alerts": {}}, {"alerts": [{}] * 101}, {"alerts": ["x" * 300_000]}):
+    wrong: list[Any] = [[], "x", {"alerts": {}}, {"alerts": [{}] * 101}, {"alerts": ["x" * 300_000]}]
+    for bad in wrong:
         answer = (await alerting.gateway.data(alerting.viewer, TEST, payload=bad))["testAlertRules"]
         assert (answer["results"], answer["userErrors"][0]["code"]) == (None, "INVALID")
 

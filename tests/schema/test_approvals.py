@@ -166,7 +166,7 @@ async def test_a_retry_under_a_key_asks_once_and_is_told_what_became_of_it(queue
     assert await queue.talk.refused(
         queue.talk.member, REQUEST, kind="RESPONSE", originalQuery=TRANSFER, idempotencyKey="one"
     ) == ("IDEMPOTENCY_MISMATCH", ["input", "idempotencyKey"])
-    quiet = {"query": GREETING, "proposedResponse": None, "idempotencyKey": "two"}
+    quiet: dict[str, Any] = {"query": GREETING, "proposedResponse": None, "idempotencyKey": "two"}
     assert [(await queue.asked(**quiet))["approval"] for _ in range(2)] == [None, None]
     other = await queue.ask()
     retried = {"id": other["id"], "decision": "APPROVE", "idempotencyKey": "three"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -235,7 +236,7 @@ def _query_events() -> None:
         _refers("query_events", "conversation_id", "conversations", "SET NULL (conversation_id)"),
         *_keys("query_events"),
     )
-    newest = [raw("occurred_at DESC"), raw("id DESC")]
+    newest: list[Any] = [raw("occurred_at DESC"), raw("id DESC")]
     op.create_index("ix_query_events_newest", "query_events", ["tenant_id", *newest])
     op.create_index("ix_query_events_user", "query_events", ["tenant_id", "user_id", *newest])
     op.create_index("ix_query_events_agent", "query_events", ["tenant_id", "agent_id", *newest])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import literal_column as raw
@@ -139,8 +141,8 @@ def _requests() -> None:
 
 
 def _indexes() -> None:
-    newest = [raw("created_at DESC"), raw("id DESC")]
-    listed: dict[str, list[object]] = {
+    newest: list[Any] = [raw("created_at DESC"), raw("id DESC")]
+    listed: dict[str, list[Any]] = {
         "newest": newest,
         "status": ["status", *newest],
         "user": ["user_id", *newest],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import literal_column as raw
@@ -93,7 +95,7 @@ def _endpoints() -> None:
         _leads_to("webhook_endpoints", "created_by", "users", "SET NULL (created_by)"),
         *_keys("webhook_endpoints"),
     )
-    newest = ["tenant_id", raw("created_at DESC"), raw("id DESC")]
+    newest: list[Any] = ["tenant_id", raw("created_at DESC"), raw("id DESC")]
     op.create_index("ix_webhook_endpoints_newest", "webhook_endpoints", newest)
     op.create_index("ix_webhook_endpoints_secret", "webhook_endpoints", ["tenant_id", "secret_id"])
     op.create_index("ix_webhook_endpoints_previous_secret", "webhook_endpoints", ["tenant_id", "previous_secret_id"])
@@ -142,7 +144,7 @@ def _deliveries() -> None:
         _leads_to("webhook_deliveries", "endpoint_id", "webhook_endpoints", "CASCADE"),
         *_keys("webhook_deliveries"),
     )
-    newest = [raw("created_at DESC"), raw("id DESC")]
+    newest: list[Any] = [raw("created_at DESC"), raw("id DESC")]
     op.create_index(
         "uq_webhook_deliveries_event", "webhook_deliveries", ["tenant_id", "endpoint_id", "event_seq"], unique=True
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -101,7 +103,7 @@ def _terminal_sessions() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_terminal_sessions")),
         sa.UniqueConstraint("tenant_id", "source_ref", name=op.f("uq_terminal_sessions_tenant_id_source_ref")),
     )
-    newest = [sa.literal_column("started_at DESC"), sa.literal_column("id DESC")]
+    newest: list[Any] = [sa.literal_column("started_at DESC"), sa.literal_column("id DESC")]
     op.create_index("ix_terminal_sessions_newest", "terminal_sessions", ["tenant_id", *newest])
     for column in ("user", "server", "alert"):
         op.create_index(f"ix_terminal_sessions_{column}", "terminal_sessions", ["tenant_id", f"{column}_id", *newest])

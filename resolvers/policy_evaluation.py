@@ -6,6 +6,7 @@ evaluation, tier then priority, decides only whose reason is given. A prohibited
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -13,9 +14,11 @@ from uuid import UUID
 
 from models.governance import STRONGEST_FIRST, HitlMode, PolicyTier, RiskLevel, TopicScope
 from resolvers.policy_conditions import Conditions
+from resolvers.policy_words import Words
 from resolvers.risk_signals import LONGEST_TEXT, Reading, folded, read
 
 MOST_WORDS_TOLD: Final = 3
+_MOST_KEPT: Final = 64
 _RISK_LEVELS: Final = (RiskLevel.LOW, RiskLevel.MEDIUM, RiskLevel.MEDIUM, RiskLevel.HIGH)
 
 
@@ -85,6 +88,21 @@ class Decision:
     """Which personal data the text seems to hold."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the rules say together, before anybody looks at topics."""
+
+    matched: tuple[Match, ...]
+    mode: HitlMode
+    local_only: bool
+    reason: str | None
+    rule_id: UUID | None
+
+
+_Traits = tuple[str, str | None, tuple[str, ...], int]
+"""Of a request all that rules look at but its words: intent, agent's domain, risks, how many confidences it reaches."""
+
+
 class RuleSet:
     """A tenant's rules and topics, made ready once for any number of questions."""
 
@@ -95,25 +113,23 @@ class RuleSet:
         self._by_domain: dict[str, list[int]] = {}
         self._by_signal: dict[str, list[int]] = {}
         self._by_word: dict[str, list[int]] = {}
-        self._by_confidence: list[tuple[float, int]] = []
+        self._by_confidence: dict[float, list[int]] = {}
         for place, rule in enumerate(self._rules):
             self._index(place, Conditions.of(rule.conditions))
-        self._words = tuple(self._by_word)
+        self._words = Words(self._by_word)
+        self._confidences = sorted(self._by_confidence)
         self._topics = [(folded(one.topic), one) for one in topics]
+        # Requests with the same traits and none of the words are answered alike, and nearly all are such.
+        self._wordless: dict[_Traits, _Said] = {}
 
     def decide(self, question: Question) -> Decision:
         """What the policies say about ``question``; in time linear in its text."""
         text = question.text
         reading = read(text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT], question.agent_domain)
         confidence = reading.confidence if question.confidence is None else question.confidence
-        matched = self._matched(reading, question.agent_domain, confidence)
+        said = self._say(reading, question.agent_domain, confidence)
         topics = self._prohibited(reading.folded, question)
-        mode, local_only = HitlMode.INFORM, False
-        for rule, _ in matched:
-            local_only = local_only or bool(rule.local_only)
-            if rule.hitl_mode.strength > mode.strength:
-                mode = rule.hitl_mode
-        reason, rule_id = _reason(matched, mode)
+        mode, reason, rule_id = said.mode, said.reason, said.rule_id
         if mode is not HitlMode.ESCALATE and (topics or len(text) > LONGEST_TEXT):
             mode, rule_id = HitlMode.ESCALATE, None
             reason = (
@@ -121,7 +137,7 @@ class RuleSet:
             )
         return Decision(
             hitl_mode=mode,
-            local_only=local_only,
+            local_only=said.local_only,
             approval_required=mode is not HitlMode.INFORM,
             escalation_reason=reason,
             escalation_rule_id=rule_id,
@@ -129,13 +145,13 @@ class RuleSet:
             intent_confidence=confidence,
             risk_signals=reading.signals,
             risk_level=_RISK_LEVELS[min(len(reading.signals), 3)],
-            matched=tuple(Match(one.id, one.name, one.tier, one.hitl_mode, why) for one, why in matched),
+            matched=said.matched,
             prohibited_topics=topics,
             pii=reading.pii,
         )
 
     def _index(self, place: int, asked: Conditions) -> None:
-        kinds = 0
+        kinds = bool(asked.risk_signals) + bool(asked.keywords)
         if asked.domain is not None:
             self._by_domain.setdefault(asked.domain.casefold(), []).append(place)
             kinds += 1
@@ -144,31 +160,52 @@ class RuleSet:
         for one in asked.keywords:
             self._by_word.setdefault(one, []).append(place)
         if asked.min_confidence is not None:
-            self._by_confidence.append((asked.min_confidence, place))
+            self._by_confidence.setdefault(asked.min_confidence, []).append(place)
             kinds += 1
-        kinds += bool(asked.risk_signals) + bool(asked.keywords)
         self._asked.append(kinds if asked.all_of_them else 1)
 
-    def _matched(
-        self, reading: Reading, agent_domain: str | None, confidence: float
-    ) -> Sequence[tuple[Rule, tuple[str, ...]]]:
+    def _say(self, reading: Reading, agent_domain: str | None, confidence: float) -> _Said:
+        words = self._words.within(reading.folded)
+        traits = reading.domain, agent_domain, reading.signals, bisect_right(self._confidences, confidence)
+        if words:
+            return self._together(traits, words)
+        said = self._wordless.get(traits)
+        if said is None:
+            if len(self._wordless) >= _MOST_KEPT:
+                self._wordless.clear()
+            said = self._wordless[traits] = self._together(traits, ())
+        return said
+
+    def _together(self, traits: _Traits, words: Sequence[str]) -> _Said:
+        matched = self._matched(traits, words)
+        mode = max((rule.hitl_mode for rule, _ in matched), key=lambda one: one.strength, default=HitlMode.INFORM)
+        reason, rule_id = _reason([rule for rule, _ in matched], mode)
+        return _Said(
+            tuple(Match(one.id, one.name, one.tier, one.hitl_mode, why) for one, why in matched),
+            mode,
+            any(rule.local_only for rule, _ in matched),
+            reason,
+            rule_id,
+        )
+
+    def _matched(self, traits: _Traits, words: Sequence[str]) -> Sequence[tuple[Rule, tuple[str, ...]]]:
         """The rules that match, in the order of evaluation, each with its reasons."""
+        domain, agent_domain, signals, reached = traits
         found: dict[int, dict[str, str]] = {}
-        for place in self._by_domain.get(reading.domain.casefold(), ()):
-            found.setdefault(place, {})["domain"] = f"The intent is {reading.domain}."
-        if agent_domain is not None and agent_domain != reading.domain:
+        for place in self._by_domain.get(domain.casefold(), ()):
+            found.setdefault(place, {})["domain"] = f"The intent is {domain}."
+        if agent_domain is not None and agent_domain != domain:
             for place in self._by_domain.get(agent_domain.casefold(), ()):
-                found.setdefault(place, {})["domain"] = f"The agent's domain is {agent_domain}."
-        for one in reading.signals:
+                found.setdefault(place, {}).setdefault("domain", f"The agent's domain is {agent_domain}.")
+        for one in signals:
             for place in self._by_signal.get(one, ()):
                 _add(found.setdefault(place, {}), "signals", "It shows the risk", one)
-        text = reading.folded
-        for word in [one for one in self._words if one in text]:
+        for word in words:
             for place in self._by_word[word]:
                 _add(found.setdefault(place, {}), "words", "It contains", f"“{word}”")
-        for least, place in self._by_confidence:
-            if confidence < least:
-                found.setdefault(place, {})["confidence"] = f"The confidence {confidence:g} is below {least:g}."
+        for least in self._confidences[reached:]:
+            for place in self._by_confidence[least]:
+                found.setdefault(place, {})["confidence"] = f"The confidence is below {least:g}."
         return [
             (self._rules[place], tuple(why.values()))
             for place, why in sorted(found.items())
@@ -201,10 +238,10 @@ def _holds(topic: Topic, question: Question) -> bool:
     return True
 
 
-def _reason(matched: Sequence[tuple[Rule, tuple[str, ...]]], mode: HitlMode) -> tuple[str | None, UUID | None]:
+def _reason(matched: Sequence[Rule], mode: HitlMode) -> tuple[str | None, UUID | None]:
     """Why the mode is what it is: the words of the first rule that asks for it and has any; its id."""
     if mode is HitlMode.INFORM:
         return None, None
-    asking = [rule for rule, _ in matched if rule.hitl_mode is mode]
+    asking = [rule for rule in matched if rule.hitl_mode is mode]
     rule = next((one for one in asking if one.escalation_reason), asking[0])
     return rule.escalation_reason or f"The policy “{rule.name}” asks for it.", rule.id

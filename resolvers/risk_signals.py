@@ -77,6 +77,9 @@ _NUMBERS: Final = (
         ),
     ),
 )
+_FEWEST_DIGITS: Final = 8
+"""What the shortest of these numbers has."""
+
 _AMOUNT: Final = re.compile(r"[$€£¥] ?\d|\d ?(?:usd|eur|gbp|chf|dollars?|euros?|pounds?)\b")
 
 _UNSEEN: Final = dict.fromkeys([0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)])
@@ -139,7 +142,7 @@ def _intent(votes: Mapping[str, int], agent_domain: str | None) -> tuple[str, fl
 
 def _personal(plain: str) -> list[str]:
     found = []
-    if _DIGIT.search(plain):
+    if len(_DIGIT.findall(plain)) >= _FEWEST_DIGITS:
         found = [name for name, pattern in _NUMBERS if pattern.search(plain)]
     if "@" in plain and _EMAIL.search(plain):
         found.append("email")

@@ -63,13 +63,15 @@ def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({members})", name=column)
 
 
-def belongs_to(column: str, target: str, *, ondelete: str | None = None) -> ForeignKeyConstraint:
+def belongs_to(column: str, target: str, *, ondelete: str | None = None, is_late: bool = False) -> ForeignKeyConstraint:
     """A foreign key that carries the tenant, so a row can never point into another tenant.
 
-    ``ondelete="SET NULL"`` empties only ``column``, never the tenant.
+    ``ondelete="SET NULL"`` empties only ``column``, never the tenant. ``is_late`` for one that closes a ring of tables,
+    which would have no order otherwise.
     """
     action = f"SET NULL ({column})" if ondelete == "SET NULL" else ondelete
-    return ForeignKeyConstraint(["tenant_id", column], [f"{target}.tenant_id", f"{target}.id"], ondelete=action)
+    parent = [f"{target}.tenant_id", f"{target}.id"]
+    return ForeignKeyConstraint(["tenant_id", column], parent, ondelete=action, use_alter=is_late)
 
 
 class Base(DeclarativeBase):

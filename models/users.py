@@ -88,7 +88,8 @@ class User(ImportedRow):
                 postgresql_where=text("deleted_at IS NULL"),
             ),
             belongs_to("identity_provider_id", "identity_providers", ondelete="SET NULL"),
-            belongs_to("default_llm_provider_id", "llm_providers", ondelete="SET NULL"),
+            # A provider's key is a secret, and who set a secret is a person.
+            belongs_to("default_llm_provider_id", "llm_providers", ondelete="SET NULL", is_late=True),
             # Whoever is signed in elsewhere has no password here, whichever code forgets that.
             CheckConstraint("identity_provider_id IS NULL OR password_hash IS NULL", name="password_elsewhere"),
             Index("uq_users_identity", "tenant_id", "identity_provider_id", "external_subject", unique=True),

@@ -104,7 +104,7 @@ async def _delete_talk(work: UnitOfWork, contact_id: UUID) -> dict[str, int]:
             work.tell(one, "conversation.deleted", one.facets(), gone=True, workspace_id=place)
         table = cast(Table, Conversation.__table__)
         await work.session.execute(delete(table).where(table.c.tenant_id == work.tenant_id, table.c.id.in_(ids)))
-        deleted[table.name] += len(rows)
+        deleted[Conversation.__tablename__] += len(rows)
 
 
 async def _found(work: UnitOfWork, id: UUID | None, said: dict[str, Any]) -> tuple[Contact, bool]:

@@ -17,7 +17,6 @@ from models import (
     Message,
     MessageRole,
     ReadMarker,
-    RunStatus,
     Tenant,
     ToolExecution,
     ToolKind,
@@ -47,9 +46,7 @@ async def thread(database: Database, tenant: UUID, age: timedelta, messages: int
     user = User(tenant_id=tenant, id=uuid7(), status=UserStatus.ACTIVE)
     mine: dict[str, Any] = {"tenant_id": tenant}
     one = Conversation(**mine, id=uuid7(), kind=ConversationKind.CHAT, user_id=user.id, message_count=messages, **said)
-    run = AgentRun(
-        **mine, id=uuid7(), conversation_id=one.id, agent_name="a", status=RunStatus.COMPLETED, started_at=utcnow()
-    )
+    run = AgentRun(**mine, id=uuid7(), conversation_id=one.id, agent_name="a", started_at=utcnow())
     async with database.session(tenant) as session:
         session.add(user)
         await session.flush()

@@ -110,7 +110,8 @@ def create_app(settings: Settings) -> GatewayApp:
             operations.serve(services, limits)
             app.state.rate_limits = limits
             app.state.services = services
-            app.state.plain = _plain(services, limits, options)
+            app.state.waiting = Waiting()
+            app.state.plain = _plain(services, limits, app.state.waiting, options)
             app.state.draining = False
             stack.enter_context(observed(services, endpoint.connections))
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
@@ -142,11 +143,11 @@ _PLAIN: Final = {"/ingest/alertmanager": "POST", "/ingest/heartbeats": "POST", "
 """What speaks plain HTTP, and how."""
 
 
-def _plain(services: Services, limits: RateLimits, options: TransportOptions) -> dict[str, Handler]:
+def _plain(services: Services, limits: RateLimits, waiting: Waiting, options: TransportOptions) -> dict[str, Handler]:
     return {
         "/ingest/alertmanager": alertmanager_endpoint(services, limits, options),
         "/ingest/heartbeats": heartbeats_endpoint(services, limits, options),
-        "/v1/approvals/{id}/wait": approval_wait_endpoint(services, Waiting(), limits, options),
+        "/v1/approvals/{id}/wait": approval_wait_endpoint(services, waiting, limits, options),
     }
 
 

@@ -40,19 +40,19 @@ class Gateway:
         return data
 
     async def watch(
-        self, who: Principal | None, query: str, /, **variables: Any
+        self, who: Principal | None, query: str, /, *, sink: QueueSink | None = None, **variables: Any
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """A subscription's items; close it to end the subscription."""
+        """A subscription's items; close it to end the subscription. ``sink`` says how many of them may wait."""
         found = await self.operations.subscribe(OperationRequest(query, variables=variables), who, "test")
         assert not isinstance(found, Outcome), found
-        return _items(found)
+        return _items(found, sink or QueueSink())
 
 
 class QueueSink:
-    """A reader of a thousand payloads' patience."""
+    """A reader for whom at most so many payloads wait."""
 
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[bytes] = asyncio.Queue(1000)
+    def __init__(self, most: int = 1000) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(most)
         self._read = asyncio.Event()
 
     def deliver(self, batch: Batch) -> bool:
@@ -76,8 +76,7 @@ class QueueSink:
         return item
 
 
-async def _items(subscription: Subscription) -> AsyncGenerator[dict[str, Any], None]:
-    sink = QueueSink()
+async def _items(subscription: Subscription, sink: QueueSink) -> AsyncGenerator[dict[str, Any], None]:
     running = asyncio.create_task(subscription.run(sink), name="watch")
     try:
         while True:

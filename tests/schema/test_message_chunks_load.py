@@ -13,7 +13,7 @@ from gateway.embedded import EmbeddedValkey
 from models.database import Database
 from tests.patience import DEADLINE
 from tests.report import record
-from tests.schema.conftest import Gateway
+from tests.schema.conftest import Gateway, QueueSink
 from tests.schema.talk import APPEND, CHUNK, Talk
 from tests.schema.test_message_streams import CHUNKS
 from tests.world import Tenants, running
@@ -43,7 +43,8 @@ async def two(database: Database, valkey: EmbeddedValkey, tenants: Tenants) -> A
 
 async def watched(gateway: Gateway, talk: Talk, conversation: str, ready: asyncio.Event, pause: float) -> str:
     """What one viewer ends with; a slow one rests after each item."""
-    items = await gateway.watch(talk.member, CHUNKS, id=conversation)
+    # Nothing waits for a slow one but what it was handed last: what it is shown next is joined.
+    items = await gateway.watch(talk.member, CHUNKS, sink=QueueSink(1 if pause else 1000), id=conversation)
     text = ""
     try:
         async for answer in items:

@@ -1,4 +1,4 @@
-"""This module is where a subscription runs: durable ones in a group, ephemeral ones alone."""
+"""This module is where a subscription runs: durable ones in a group, ephemeral ones alone, sharing their answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from gateway.shared_answers import SharedAnswers
 from models import Scope
 from models.errors import Forbidden, Internal, RequestError
 from resolvers.call import Call
@@ -79,6 +80,9 @@ class EphemeralSubscription(_Subscription):
     """A subscriber of what is only now: it reads on when there is room, and its source forgets what is old."""
 
     source: Any
+    key: Hashable
+    """Equal for subscribers who are answered alike."""
+    shared: SharedAnswers
 
     @property
     def cursor(self) -> None:
@@ -99,10 +103,14 @@ class EphemeralSubscription(_Subscription):
                 except Exception as error:
                     _log.exception("subscription_failed", request_id=self.call.request_id)
                     raise Internal from error
-                batch = Batch([await self.answer(self.call.fresh(), event)])
+                batch = await self._answered(event)
                 while not sink.deliver(batch):
                     await sink.room()
         finally:
             aclose = getattr(self.source, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+    async def _answered(self, event: Any) -> Batch:
+        what = tuple(event) if isinstance(event, list) else event
+        return await self.shared.of((self.key, what), lambda: self.answer(self.call.fresh(), event))

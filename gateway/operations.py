@@ -18,6 +18,7 @@ from gateway.documents import Document, Documents, Operation
 from gateway.live import DurableSubscription, EphemeralSubscription
 from gateway.metrics import OPERATIONS
 from gateway.rate_limits import RateLimits
+from gateway.shared_answers import SharedAnswers
 from gateway.transports.errors import encode
 from gateway.transports.operations import OperationKind, OperationRequest, Outcome, Subscription
 from gateway.trusted_documents import TrustedDocuments
@@ -49,6 +50,7 @@ class GatewayOperations:
         self._documents = Documents(schema)
         self._trusted = trusted or TrustedDocuments()
         self._anonymous_introspection = anonymous_introspection
+        self.shared = SharedAnswers()
 
     def serve(self, services: Services, rates: RateLimits | None = None) -> None:
         """Answer with ``services`` from now on, callers held to ``rates``."""
@@ -120,7 +122,8 @@ class GatewayOperations:
         sharing = operation.sharing
         assert sharing is not None
         if not isinstance(source, DurableSource):
-            return EphemeralSubscription(call, answer, sharing.scope, source)
+            key = sharing.key(request, call.who, personal=sharing.noted)
+            return EphemeralSubscription(call, answer, sharing.scope, source, key, self.shared)
         personal = source.personal or (sharing.noted and not source.noted)
         key = sharing.key(request, call.who, personal=personal)
         return DurableSubscription(call, answer, sharing.scope, source, key, chained=sharing.chained)

@@ -310,7 +310,8 @@ class _Viewer:
             if now >= self._next_at:
                 self._collect()
                 if self._out:
-                    self._next_at = now + SHORTEST_SECONDS
+                    # All viewers look at the same times, so that those in step are shown the same and share the answer.
+                    self._next_at = (now // SHORTEST_SECONDS + 1) * SHORTEST_SECONDS
                     continue
                 if self._thread.is_closed:
                     raise StopAsyncIteration

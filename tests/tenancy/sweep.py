@@ -146,7 +146,9 @@ def _ids(kind: Any, path: tuple[str, ...], field: str) -> Iterator[tuple[tuple[s
 
 def _guess(path: tuple[str, ...], field: str) -> str:
     word = path[-1].removesuffix("Ids").removesuffix("Id").removesuffix("By")
-    known = {"id": field, "ids": "workspace", "created": "user", "owner": "workspace", "entity": "workspace"}
+    # approvalDecided(id) is about an approval.
+    about = max((one for one in Nodes.by_prefix if field.lower().startswith(one)), key=len, default=field)
+    known = {"id": about, "ids": "workspace", "created": "user", "owner": "workspace", "entity": "workspace"}
     prefix = known.get(word, word)
     return prefix if prefix in Nodes.by_prefix else "user" if prefix == "actor" else "workspace"
 

@@ -41,8 +41,9 @@ async def evaluate_policy(
     agent_id: UUID | None = None,
     department: str | None = None,
     confidence: float | None = None,
-) -> Decision:
-    """What the policies would say, for whoever tries them. Raises BAD_REQUEST, Unavailable.
+) -> Decision | None:
+    """What the policies would say, for whoever tries them; None of an agent that is not there. Raises BAD_REQUEST,
+    Unavailable.
 
     A dry run is no request: it leaves no query event. One that would not go through leaves an audit event, so that
     nobody feels their way around the policies unseen; commits that.
@@ -55,7 +56,7 @@ async def evaluate_policy(
         raise BadRequest("A confidence is a number from 0 to 1.")
     agent: Agent | None = await call.load(by_id(Agent), agent_id) if agent_id is not None else None
     if agent_id is not None and agent is None:
-        raise BadRequest("There is no such agent.")
+        return None
     question = Question(query, department, agent_id, agent.domain if agent is not None else None, confidence)
     decision = await evaluate(call, question)
     if decision.hitl_mode is not HitlMode.INFORM:

@@ -181,7 +181,7 @@ class GovernanceQueries:
         "tried is kept among the audit events.",
         [
             Argument("query", str, "What somebody might ask, at most 131,072 characters. It is not kept."),
-            Argument("agent_id", ID | None, "The agent that would be asked."),
+            Argument("agent_id", ID | None, "The agent that would be asked; null comes of one that is not there."),
             Argument("department", str | None, "The department of whoever might ask."),
             Argument("confidence", float | None, "0 to 1: how sure the intent is; our own guess when absent."),
         ],

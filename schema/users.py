@@ -76,8 +76,8 @@ def _private(description: str, attribute: str | None = None) -> Any:
 
 
 async def _default_provider(row: models.User, call: Call) -> Any:
-    if not _oneself(row, call):
-        call.require(Scope.USERS_READ)
+    # Besides what the field demands: what it leads to.
+    call.require(Scope.CATALOG_READ)
     chosen = row.default_llm_provider_id
     return await call.load(by_id(models.LlmProvider), chosen) if chosen is not None else None
 
@@ -108,7 +108,7 @@ class User(Node):
     signs_in_elsewhere: bool | None = _private("Whether the tenant's identity provider signs them in.")
     preferences: JSON | None = _private("What they set for themselves.")
     default_llm_provider: LlmProvider | None = computed(
-        _default_provider, "The model provider that they prefer; needs users:read, or is one's own.", shared=False
+        _default_provider, "The model provider that they prefer.", scope=Scope.USERS_READ, own=_oneself
     )
     conversations: Connection[Annotated[Conversation, strawberry.lazy("schema.conversations")]] | None = connection(
         conversations,

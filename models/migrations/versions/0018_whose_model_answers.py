@@ -48,7 +48,7 @@ def _forgotten_secrets() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
-            "owner_type IN ('tenant', 'workspace', 'agent', 'llm_provider', 'server', 'connector')",
+            "owner_type IN ('tenant', 'workspace', 'agent', 'llm_provider', 'server', 'connector', 'webhook_endpoint')",
             name=op.f("ck_forgotten_secrets_owner_type"),
         ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_forgotten_secrets_tenant_id_tenants")),

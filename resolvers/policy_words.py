@@ -21,7 +21,7 @@ _COMMON: Final = (
 """Pairs of letters as English has them, the most frequent first."""
 
 _RANK: Final = {pair: len(_COMMON) - place for place, pair in enumerate(_COMMON.split())}
-_RANK_OF_A_GAP: Final = len(_COMMON) // 2
+_RANK_OF_A_GAP: Final = len(_COMMON)
 
 
 class Words:

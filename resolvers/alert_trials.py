@@ -18,7 +18,7 @@ from dataloaders.alert_trials import past_alerts
 from dataloaders.base import by_id
 from models import Alert, AlertAction, AlertRule
 from models.alerts import DEFAULT_PRIORITY
-from models.errors import Refusal, invalid
+from models.errors import Refusal, invalid, not_found
 from models.ids import NIL
 from resolvers.alert_ingestion import SentAlert
 from resolvers.alert_matching import ANYTHING, PATTERN_LIMIT, Rule, RuleBook, Subject
@@ -87,7 +87,7 @@ async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
     alerts = said.get("alerts", [said])
     if not isinstance(alerts, list) or len(alerts) > MOST_TRIED:
         raise invalid(f"A payload to try has a list of at most {MOST_TRIED} alerts.", "payload", "alerts")
-    rules = await _rules(call)
+    rules = [rule for rule in await _rules(call) if rule.enabled]
     book = RuleBook([_compiled(rule) for rule in rules])
     by_rule_id = {rule.id: rule for rule in rules}
     return [_tried(read_alert(one), book, by_rule_id) for one in alerts]
@@ -96,14 +96,16 @@ async def try_alert_rules(call: Call, payload: Any) -> list[Trial]:
 async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
     """What a rule would have done with the newest 5,000 alerts since ``started_after``, a week ago when absent.
 
-    Raises INVALID.
+    Raises INVALID, NOT_FOUND.
     """
     now = call.services.clock()
     since = draft.get("started_after", now - _WEEK)
     if not now - LONGEST_PAST <= since <= now:
         raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "startedAfter")
     rules = await _rules(call)
-    tried, book = _with_draft(rules, draft)
+    if draft.get("instead_of_id", NIL) not in {NIL, *(rule.id for rule in rules)}:
+        raise not_found("alert rule", "input", "insteadOfId")
+    tried, book = _with_draft([rule for rule in rules if rule.enabled], draft)
     past = await past_alerts(call.services.database, call.tenant_id, since, MOST_EXAMINED + 1)
     complete, past = len(past) <= MOST_EXAMINED, past[:MOST_EXAMINED]
     alone, matched = RuleBook([tried]), 0
@@ -135,7 +137,7 @@ async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
 
 async def _rules(call: Call) -> list[AlertRule]:
     async with call.services.database.session(call.tenant_id) as session:
-        return [rule for rule in await rules_of(session) if rule.enabled]
+        return list(await rules_of(session))
 
 
 def _compiled(rule: AlertRule) -> Rule:

@@ -29,6 +29,17 @@ subscription Watch($after: EventCursor, $filter: WorkspaceFilter) {{
   }}
 }}
 """
+_APPROVALS: Final = f"""
+subscription Watch($after: EventCursor, $filter: ApprovalFilter) {{
+  stream: approvalQueue(after: $after, filter: $filter) {{
+    {_PLACES}
+    ... on ApprovalItem {{
+      occurredAt kind entityId matchesFilter
+      approval {{ approvalStatus: status approvalKind: kind hitlMode priority slaState agent {{ name }} }}
+    }}
+  }}
+}}
+"""
 _ALERTS: Final = f"""
 subscription Watch($after: EventCursor, $filter: AlertFilter) {{
   stream: alertFeed(after: $after, filter: $filter) {{
@@ -127,6 +138,14 @@ def _workspace(item: Item) -> str:
     )
 
 
+def _approval(item: Item) -> str:
+    approval = item["approval"] or {}
+    left = "" if item["matchesFilter"] else "(left the filter)"
+    named = [approval.get(name) for name in ("approvalStatus", "approvalKind", "hitlMode", "priority", "slaState")]
+    agent = (approval.get("agent") or {}).get("name")
+    return _columns(item["occurredAt"], item["kind"], item["entityId"], *named, agent, left)
+
+
 def _alert(item: Item) -> str:
     alert = item["alert"] or {}
     left = "" if item["matchesFilter"] else "(left the filter)"
@@ -164,6 +183,7 @@ def _typing(sign: Item) -> str:
 STREAMS: Final[Mapping[str, Stream]] = {
     "activityFeed": Stream("activityFeed", _ACTIVITY, True, _activity),
     "workspaceStatus": Stream("workspaceStatus", _WORKSPACES, True, _workspace),
+    "approvalQueue": Stream("approvalQueue", _APPROVALS, True, _approval),
     "alertFeed": Stream("alertFeed", _ALERTS, True, _alert),
     "heartbeats": Stream("heartbeats", _HEARTBEATS, False, _heartbeat),
     "conversationMessages": Stream("conversationMessages", _CONVERSATION_MESSAGES, True, _message, of="conversationId"),

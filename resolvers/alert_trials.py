@@ -103,7 +103,7 @@ async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
     if not now - LONGEST_PAST <= since <= now:
         raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "startedAfter")
     rules = await _rules(call)
-    if draft.get("instead_of_id", NIL) not in {NIL, *(rule.id for rule in rules)}:
+    if "instead_of_id" in draft and draft["instead_of_id"] not in {rule.id for rule in rules}:
         raise not_found("alert rule", "input", "insteadOfId")
     tried, book = _with_draft([rule for rule in rules if rule.enabled], draft)
     past = await past_alerts(call.services.database, call.tenant_id, since, MOST_EXAMINED + 1)

@@ -51,10 +51,19 @@ def data_dir() -> Iterator[Path]:
         yield Path(name)
 
 
+class HastyPostgres(EmbeddedPostgres):
+    """Waits for no disk: a machine whose disk stalls for seconds is none of these tests' business.
+
+    Where a server is killed or restarted, the stage of such tests has one of its own, which waits.
+    """
+
+    SETTINGS = {**EmbeddedPostgres.SETTINGS, "fsync": "off"}
+
+
 @pytest.fixture(scope="session")
 def postgres(data_dir: Path) -> Iterator[EmbeddedPostgres]:
     """A server of the session's own."""
-    server = EmbeddedPostgres.start(data_dir)
+    server = HastyPostgres.start(data_dir)
     yield server
     server.stop()
 

@@ -3,9 +3,9 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import quote
 
 from gateway.embedded import binaries, directory
@@ -47,6 +47,8 @@ _SETTINGS = {
 
 class EmbeddedPostgres:
     """A PostgreSQL of our own in `<data_dir>/postgres`, reachable only through a socket in a 0700 folder."""
+
+    SETTINGS: ClassVar[Mapping[str, str]] = _SETTINGS
 
     def __init__(self, data_dir: Path, progress: Callable[[str], None] = lambda _: None) -> None:
         self._progress = progress
@@ -108,7 +110,7 @@ class EmbeddedPostgres:
             directory.release(lock)
 
     def _launch(self, postgres: Path, user: ServerUser, lock: int) -> None:
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self.SETTINGS.items() for word in ("-c", f"{name}={value}")]
         self._process = ServerProcess(
             "postgres",
             [postgres, "-D", self._cluster, "-k", self._sockets, "-h", "", *settings],

@@ -55,9 +55,11 @@ async def delete_old_rows(session: TenantSession, spent: Spent) -> int:
     """Delete a chunk of the tenant's; how many. Does not commit."""
     model = spent.model
     some = select(model.id).where(model.tenant_id == session.tenant_id, spent.condition).limit(CHUNK)
+    # By itself: within the condition the planner may ask it again for each row, and its limit is none.
+    chosen = some.with_for_update(skip_locked=True).cte("chosen")
     result: Any = await session.execute(
         delete(model)
-        .where(model.tenant_id == session.tenant_id, model.id.in_(some.with_for_update(skip_locked=True)))
+        .where(model.tenant_id == session.tenant_id, model.id.in_(select(chosen.c.id)))
         .execution_options(synchronize_session=False)
     )
     return int(result.rowcount)

@@ -34,12 +34,14 @@ async def claim_mails(session: TenantSession, now: datetime, most: int) -> Seque
         .order_by(OutgoingMail.due_at)
         .limit(most)
         .with_for_update(skip_locked=True)
+        # By itself: within the condition the planner may ask it again for each row, and its limit is none.
+        .cte("due")
     )
     seconds = FIRST_RETRY.total_seconds() * func.power(2.0, func.least(OutgoingMail.attempts, _LONGEST_DOUBLINGS))
     waits = func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=Interval())
     claimed = await session.scalars(
         update(OutgoingMail)
-        .where(OutgoingMail.tenant_id == session.tenant_id, OutgoingMail.id.in_(due))
+        .where(OutgoingMail.tenant_id == session.tenant_id, OutgoingMail.id.in_(select(due.c.id)))
         .values(attempts=OutgoingMail.attempts + 1, due_at=literal(now, DateTime(timezone=True)) + waits)
         .returning(OutgoingMail)
         .execution_options(synchronize_session=False)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from sqlalchemy import func
 
 from dataloaders.alert_escalation import PAGE, DueAlert, due_alerts, lock_due
 from dataloaders.alert_ingestion import store_changes
 from models import Alert, AlertSeverity
 from models.database import Database
-from models.errors import Unavailable
+from resolvers.due_work import DueWork
 from resolvers.unit_of_work import Announces, unit_of_work
 
 SETTING: Final = "alert_escalation_seconds"
@@ -29,10 +28,6 @@ ESCALATE_AFTER_SECONDS: Final[Mapping[AlertSeverity, int | None]] = {
     AlertSeverity.UNKNOWN: 7_200,
 }
 """Where a tenant says nothing."""
-
-_TENANTS_AT_ONCE: Final = 4
-_PATIENCE_SECONDS: Final = 8.0
-_log = structlog.get_logger(__name__)
 
 
 def escalation_due(settings: Mapping[str, Any], severity: AlertSeverity, since: datetime) -> datetime | None:
@@ -52,7 +47,7 @@ class Escalation:
         self._database = database
         self._announcer = announcer
         self._clock = clock
-        self._places = asyncio.Semaphore(_TENANTS_AT_ONCE)
+        self._work = DueWork("escalation", PAGE, partial(due_alerts, database), self._attend)
 
     async def sweep(self) -> int:
         """Escalate every alert that is due; how many this call did. Commits, one tenant at a time.
@@ -60,18 +55,7 @@ class Escalation:
         What another worker holds is left to it. A tenant that cannot be served now is logged and left to the next
         sweep. Raises Unavailable, TimeoutError.
         """
-        after: DueAlert | None = None
-        count = 0
-        while True:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                page = await due_alerts(self._database, after)
-            tenants: dict[UUID, list[UUID]] = {}
-            for one in page:
-                tenants.setdefault(one.tenant_id, []).append(one.id)
-            count += sum(await asyncio.gather(*(self._attend(tenant, ids) for tenant, ids in tenants.items())))
-            if len(page) < PAGE:
-                return count
-            after = page[-1]
+        return await self._work.run()
 
     async def escalate(self, tenant_id: UUID, ids: list[UUID]) -> int:
         """Escalate those of ``ids`` that are due still and that nobody else holds; how many. Commits."""
@@ -85,16 +69,5 @@ class Escalation:
             await store_changes(work.session, alerts, work.now)
         return len(alerts)
 
-    async def _attend(self, tenant_id: UUID, ids: list[UUID]) -> int:
-        async with self._places:
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    return await self.escalate(tenant_id, ids)
-            except Exception as error:
-                _log.error(
-                    "alerts.escalation_put_off",
-                    tenant_id=str(tenant_id),
-                    alerts=len(ids),
-                    exc_info=not isinstance(error, Unavailable | TimeoutError),
-                )
-                return 0
+    async def _attend(self, tenant_id: UUID, due: list[DueAlert]) -> int:
+        return await self.escalate(tenant_id, [one.id for one in due])

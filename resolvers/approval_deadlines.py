@@ -6,24 +6,18 @@ one does it and the others pass on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any
 from uuid import UUID
-
-import structlog
 
 from dataloaders.agents import places_of
 from dataloaders.approvals import PAGE, DueApproval, due_approvals, locked_due, write_passed
 from models import ApprovalRequest
 from models.database import Database
-from models.errors import Unavailable
+from resolvers.due_work import DueWork
 from resolvers.unit_of_work import Announces, UnitOfWork, unit_of_work
-
-_TENANTS_AT_ONCE: Final = 4
-_PATIENCE_SECONDS: Final = 8.0
-_log = structlog.get_logger(__name__)
 
 
 class ApprovalDeadlines:
@@ -33,44 +27,19 @@ class ApprovalDeadlines:
         self._database = database
         self._announcer = announcer
         self._clock = clock
-        self._places = asyncio.Semaphore(_TENANTS_AT_ONCE)
+        self._work = DueWork("approvals", PAGE, partial(due_approvals, database), self._pass)
 
     async def run(self) -> int:
         """Everything that is due in all tenants; how many this call did. Commits, one tenant and page at a time.
 
         A tenant that cannot be served now is logged and left to the next run. Raises Unavailable, TimeoutError.
         """
-        after: DueApproval | None = None
-        count = 0
-        while True:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                page = await due_approvals(self._database, after)
-            tenants: dict[UUID, list[UUID]] = {}
-            for one in page:
-                tenants.setdefault(one.tenant_id, []).append(one.id)
-            count += sum(await asyncio.gather(*(self._attend(tenant, ids) for tenant, ids in tenants.items())))
-            if len(page) < PAGE:
-                return count
-            after = page[-1]
+        return await self._work.run()
 
-    async def _attend(self, tenant_id: UUID, ids: list[UUID]) -> int:
-        async with self._places:
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    return await self._pass(tenant_id, ids)
-            except Exception as error:
-                _log.error(
-                    "approvals.tenant_put_off",
-                    tenant_id=str(tenant_id),
-                    approvals=len(ids),
-                    exc_info=not isinstance(error, Unavailable | TimeoutError),
-                )
-                return 0
-
-    async def _pass(self, tenant_id: UUID, ids: list[UUID]) -> int:
+    async def _pass(self, tenant_id: UUID, due: list[DueApproval]) -> int:
         database, announcer = self._database, self._announcer
         async with unit_of_work(database, announcer, self._clock, tenant_id, None) as work:
-            rows = await locked_due(work.session, ids)
+            rows = await locked_due(work.session, [one.id for one in due])
             # No session holds them from here on: all are written by one statement, not one by one.
             for row in rows:
                 work.session.expunge(row)

@@ -10,26 +10,23 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-import structlog
 from sqlalchemy import ColumnElement, Interval, func, literal, literal_column
 
 from dataloaders.liveness import PAGE, DueWorkspace, due_workspaces
 from models import Workspace, WorkspaceStatus
 from models.database import Database
-from models.errors import Unavailable
 from models.registry import LIVE
+from resolvers.due_work import DueWork
 from resolvers.intake_lease import INTAKE_LEASE
 from resolvers.status_changes import change_status, locked_workspaces
 from resolvers.unit_of_work import Announces, unit_of_work
 
-_TENANTS_AT_ONCE: Final = 4
-_PATIENCE_SECONDS: Final = 8.0
 _SPACING_SECONDS: Final = 0.25  # a fleet that dies at once sends a hint for each workspace
 _SECOND: Final = literal_column("interval '1 second'", Interval)
-_log = structlog.get_logger(__name__)
 
 
 class Liveness:
@@ -40,7 +37,7 @@ class Liveness:
         self._announcer = announcer
         self._clock = clock
         self._hint = asyncio.Event()
-        self._places = asyncio.Semaphore(_TENANTS_AT_ONCE)
+        self._work = DueWork("liveness", PAGE, partial(due_workspaces, database, INTAKE_LEASE), self._attend)
         self.taken_offline = 0
 
     def hurry(self) -> None:
@@ -60,18 +57,7 @@ class Liveness:
         A tenant that cannot be served now is logged and left to the next sweep. Raises Unavailable, TimeoutError.
         """
         self._hint.clear()
-        after: DueWorkspace | None = None
-        count = 0
-        while True:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                page = await due_workspaces(self._database, INTAKE_LEASE, after)
-            tenants: dict[UUID, list[DueWorkspace]] = {}
-            for one in page:
-                tenants.setdefault(one.tenant_id, []).append(one)
-            count += sum(await asyncio.gather(*(self._attend(tenant, due) for tenant, due in tenants.items())))
-            if len(page) < PAGE:
-                return count
-            after = page[-1]
+        return await self._work.run()
 
     async def take_offline(self, tenant_id: UUID, ids: Iterable[UUID], taken_since: datetime) -> int:
         """Take those of ``ids`` offline that are overdue still; how many. Commits.
@@ -85,18 +71,7 @@ class Liveness:
         return len(rows)
 
     async def _attend(self, tenant_id: UUID, due: list[DueWorkspace]) -> int:
-        async with self._places:
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    return await self.take_offline(tenant_id, [one.id for one in due], due[0].taken_since)
-            except Exception as error:
-                _log.error(
-                    "liveness.tenant_put_off",
-                    tenant_id=str(tenant_id),
-                    workspaces=len(due),
-                    exc_info=not isinstance(error, Unavailable | TimeoutError),
-                )
-                return 0
+        return await self.take_offline(tenant_id, [one.id for one in due], due[0].taken_since)
 
 
 def _is_silent(taken_since: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from functools import partial
 from uuid import UUID
-
-import structlog
 
 from dataloaders.alert_analysis import PAGE, LostAnalysis, locked_lost, lost_analyses
 from models.database import Database
-from models.errors import Unavailable
+from resolvers.due_work import DueWork
 from resolvers.unit_of_work import Announces, unit_of_work
-
-_TENANTS_AT_ONCE: Final = 4
-_PATIENCE_SECONDS: Final = 8.0
-_log = structlog.get_logger(__name__)
 
 
 class LostAnalyses:
@@ -27,25 +20,14 @@ class LostAnalyses:
         self._database = database
         self._announcer = announcer
         self._clock = clock
-        self._places = asyncio.Semaphore(_TENANTS_AT_ONCE)
+        self._work = DueWork("lost_analyses", PAGE, partial(lost_analyses, database), self._attend)
 
     async def sweep(self) -> int:
         """Queue every analysis again whose worker fell silent, or give it up; how many. Commits tenant by tenant.
 
         A tenant that cannot be served now is logged and left to the next sweep. Raises Unavailable, TimeoutError.
         """
-        after: LostAnalysis | None = None
-        count = 0
-        while True:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                page = await lost_analyses(self._database, after)
-            tenants: dict[UUID, list[UUID]] = {}
-            for one in page:
-                tenants.setdefault(one.tenant_id, []).append(one.id)
-            count += sum(await asyncio.gather(*(self._attend(tenant, ids) for tenant, ids in tenants.items())))
-            if len(page) < PAGE:
-                return count
-            after = page[-1]
+        return await self._work.run()
 
     async def take_back(self, tenant_id: UUID, ids: Sequence[UUID]) -> int:
         """Take back those of ``ids`` whose lease has run out still; how many. Commits."""
@@ -57,16 +39,5 @@ class LostAnalyses:
                 work.tell(alert, kind, before, attempt)
         return len(rows)
 
-    async def _attend(self, tenant_id: UUID, ids: Sequence[UUID]) -> int:
-        async with self._places:
-            try:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    return await self.take_back(tenant_id, ids)
-            except Exception as error:
-                _log.error(
-                    "lost_analyses.tenant_put_off",
-                    tenant_id=str(tenant_id),
-                    alerts=len(ids),
-                    exc_info=not isinstance(error, Unavailable | TimeoutError),
-                )
-                return 0
+    async def _attend(self, tenant_id: UUID, lost: list[LostAnalysis]) -> int:
+        return await self.take_back(tenant_id, [one.id for one in lost])

@@ -5,6 +5,7 @@ A tenth of a tenth in the gate, a million where numbers are full: the same rows,
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,14 +13,17 @@ from uuid import UUID
 import orjson
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from dataloaders.alerts import alerts
 from dataloaders.pages import Direction, Window, read_page
+from gateway.embedded import EmbeddedPostgres
 from models import AlertAction, AlertSeverity, AlertStatus, AnalysisStatus, utcnow
-from models.database import Database
+from models.database import Database, DatabaseUrls, PoolOptions, role_url
+from models.roles import OWNER
+from tests.gateway.demo_house import new_database
 from tests.report import record
-from tests.world import Tenants
+from tests.world import AUDIT, Tenants
 
 MOST_BLOCKS: Final = 200
 FEW: Final = 20_000
@@ -61,6 +65,26 @@ FILTERS: Final[dict[str, dict[str, Any]]] = {
     "search": {"search": "host-77 alert7"},
 }
 ORDERS: Final = [(name, direction) for name in alerts.orders for direction in Direction]
+
+
+@pytest.fixture(scope="module")
+async def alone(postgres: EmbeddedPostgres) -> str:
+    """A database of its own: the index of words is everybody's, and would also be read for what other tests wrote."""
+    return await new_database(postgres.url, "alert_pages")
+
+
+@pytest.fixture(scope="module")
+async def database(alone: str) -> AsyncIterator[Database]:
+    database = Database(DatabaseUrls.for_roles(alone), PoolOptions(size=4), AUDIT)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+async def owner(alone: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(role_url(alone, OWNER))
+    yield engine
+    await engine.dispose()
 
 
 async def generate(owner: AsyncEngine, tenant_id: UUID, count: int) -> None:
@@ -112,8 +136,6 @@ async def test_the_first_page_under_any_filter_and_in_any_order_touches_few_buff
     database: Database, owner: AsyncEngine, tenants: Tenants
 ) -> None:
     found = await _all_pages(database, owner, tenants.mine, FEW)
-    # The index of words is everybody's: it also reads what other tests have written and no VACUUM has sorted in yet.
-    assert found.pop("search") <= 5 * MOST_BLOCKS
     assert {name: count for name, count in found.items() if count > MOST_BLOCKS} == {}
 
 

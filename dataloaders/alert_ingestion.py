@@ -12,9 +12,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import TextClause, bindparam, select, text, tuple_
+from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.orm import defer
-from sqlalchemy.types import DateTime, Text, Uuid
+from sqlalchemy.types import Uuid
 
 from models import Alert
 from models.database import TenantSession
@@ -37,17 +37,22 @@ def _unnested(*columns: tuple[str, str]) -> str:
 
 _NAMED: Final = (("fingerprints", "text"), ("starts", "timestamptz"))
 
-_NAMES_OF_ALL: Final = (
-    text(f"SELECT * FROM unnest({_unnested(*_NAMED)}) AS named (fingerprint, starts_at)")  # noqa: S608
-    .columns(fingerprint=Text(), starts_at=DateTime(timezone=True))
-    .subquery("named")
+# Of each firing the row itself or, where there is none, the next one of its alert, which will be linked to it.
+_TOUCHED: Final[TextClause] = text(
+    f"""
+alerts.id = ANY (ARRAY(
+  SELECT here.id FROM unnest({_unnested(*_NAMED)}) AS named (fingerprint, starts_at)
+  CROSS JOIN LATERAL (
+    SELECT a.id FROM alerts a
+    WHERE a.tenant_id = CAST(:tenant AS uuid) AND a.fingerprint = named.fingerprint AND a.starts_at >= named.starts_at
+    ORDER BY a.starts_at LIMIT 1
+  ) here
+))
+"""  # noqa: S608 - only constants of ours are written into it
 )
 _EXISTING: Final = (
     select(Alert)
-    .where(
-        Alert.tenant_id == bindparam("tenant", type_=Uuid()),
-        tuple_(Alert.fingerprint, Alert.starts_at).in_(select(_NAMES_OF_ALL.c.fingerprint, _NAMES_OF_ALL.c.starts_at)),
-    )
+    .where(Alert.tenant_id == bindparam("tenant", type_=Uuid()), _TOUCHED)
     .order_by(Alert.id)
     .with_for_update(key_share=True)
     .options(defer(Alert.labels), defer(Alert.annotations), defer(Alert.raw_payload), defer(Alert.ai_analysis))
@@ -144,6 +149,8 @@ WHERE a.tenant_id = CAST(:tenant AS uuid) AND a.id = u.id
 async def lock_firings(session: TenantSession, firings: Sequence[Firing]) -> dict[Firing, Alert]:
     """The alerts that there are of ``firings``, locked until COMMIT in the order of their ids.
 
+    Locked with them, and part of the answer, are those that ``link_alerts`` changes: were they locked only there,
+    behind the others, whoever takes several alerts in the order of their ids would meet the delivery halfway.
     They belong to no session: whoever changes them stores that with ``store_changes``.
     """
     values = {"tenant": session.tenant_id, **_lists(firings)}
@@ -179,7 +186,7 @@ async def store_changes(session: TenantSession, alerts: Sequence[Alert], now: da
 
 
 async def link_alerts(session: TenantSession, previous: dict[UUID, UUID]) -> None:
-    """Say which firing came before each of those that stood there without it. Does not commit."""
+    """Say which firing came before each of those that stood there without it; they must be locked. Does not commit."""
     if previous:
         ids = sorted(previous)
         await session.execute(

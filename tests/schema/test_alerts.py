@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 from models import AlertStatus, Role, utcnow
 from resolvers.principal import Principal
 from tests.conftest import counted
+from tests.report import record
 from tests.schema.alerting import (
     ACKNOWLEDGE,
     ACKNOWLEDGE_ALL,
@@ -151,6 +153,29 @@ async def test_many_are_acknowledged_each_on_its_own_by_as_many_statements_as_fe
     assert await alerting.board() == {("CRITICAL", "ACKNOWLEDGED"): 40}
     assert await theirs.board() == {("CRITICAL", "FIRING"): 1}
     assert (await refused(alerting.gateway, alerting.operator, ACKNOWLEDGE_ALL, ids=[]))[0] == "INVALID"
+
+
+async def test_deliveries_and_acknowledgements_that_meet_wait_for_each_other(alerting: Alerting) -> None:
+    rounds, meetings = 15, 0
+    for number in range(rounds):
+        # The older rows are those that a firing between them and the first is linked to; the younger ones are told of.
+        linked = [sent(f"{number}-l{n}", minutes=50) for n in range(5)]
+        retold = [sent(f"{number}-t{n}", minutes=0) for n in range(5)]
+        ids = await alerting.send(*linked) + await alerting.send(*retold)
+        again = [sent(one.fingerprint, RESOLVED) for one in retold]
+        between = [sent(one.fingerprint, minutes=10) for one in linked]
+        *_, mine, theirs = await asyncio.gather(
+            alerting.send(*again, *between),
+            alerting.send(*reversed(again)),
+            *(done(alerting.gateway, alerting.operator, ACKNOWLEDGE_ALL, ids=some) for some in (ids, ids[::-1])),
+        )
+        codes = {error["code"] for one in (*mine, *theirs) for error in one["userErrors"]}
+        assert codes <= {"ILLEGAL_TRANSITION"}
+        meetings += len(mine) + len(theirs)
+    board = await alerting.board()
+    assert board["CRITICAL", "ACKNOWLEDGED"] >= 5 * rounds
+    assert sum(board.values()) == 15 * rounds
+    record(7, "re-fired and acknowledged at once: nobody deadlocks", meetings, f"{rounds} rounds, none UNAVAILABLE")
 
 
 @pytest.mark.parametrize("verb", MUTATIONS)

@@ -29,6 +29,8 @@ class WebhookRules:
     """Requests of one process to endpoints that answer; those that do not wait in a line of their own."""
     at_once_each: int = 4
     """Requests of one process to one endpoint; one, when the last failed."""
+    run_seconds: float = 10.0
+    """How long a worker sends at a stretch, before it says that it is alive; what is under way then goes on."""
     disabled_after: timedelta = timedelta(days=5)
     """How long nothing may have arrived before an endpoint is told no more."""
 

@@ -70,33 +70,58 @@ class WebhookSending:
         # Those that failed last wait for each other: however many do not answer, the others are not held up.
         self._places_of_failing = asyncio.Semaphore(rules.places)
         self._failing: set[UUID] = set()
+        self._running: dict[UUID, asyncio.Task[int]] = {}
+        # Due but not to be had: another worker's, or in trouble. Left alone until then.
+        self._resting: dict[UUID, float] = {}
 
     async def run(self) -> int:
-        """Send what is due, and what comes due meanwhile; how many attempts were made. Raises Unavailable."""
-        running: dict[UUID, asyncio.Task[int]] = {}
+        """Send what is due, and what comes due meanwhile; how many attempts came to an end. Raises Unavailable.
+
+        Under constant load something is always due, so it returns after ``run_seconds`` all the same. What is under way
+        then goes on, and the next run looks after it; whoever makes none calls ``stop``.
+        """
+        until = time.monotonic() + self._rules.run_seconds
+        self._resting.clear()
         sent = 0
-        # Due but not to be had: another worker's, or in trouble. Left alone until then.
-        resting: dict[UUID, float] = {}
         try:
             while True:
-                due = await due_endpoints(self._database)
-                self._counters.waited_seconds = max((one.waited_seconds for one in due), default=0.0)
-                self._failing &= {one.id for one in due} | running.keys()
-                for one in due:
-                    if one.id not in running and resting.get(one.id, 0.0) <= time.monotonic():
-                        running[one.id] = asyncio.create_task(self._serve(one), name=f"webhook {one.id}")
-                if not running:
+                await self._begin()
+                left = until - time.monotonic()
+                if not self._running or left <= 0:
                     return sent
-                await asyncio.wait(running.values(), timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                for endpoint_id in [one for one, task in running.items() if task.done()]:
-                    count = running.pop(endpoint_id).result()
-                    sent += count
-                    if count == 0:
-                        resting[endpoint_id] = time.monotonic() + _REST_SECONDS
-        finally:
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+                await asyncio.wait(
+                    self._running.values(), timeout=min(_LOOK_SECONDS, left), return_when=asyncio.FIRST_COMPLETED
+                )
+                sent += self._collect()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Cut short what is under way: it is due again when its time is over."""
+        running, self._running = list(self._running.values()), {}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _begin(self) -> None:
+        """A task for each endpoint that is due and has none."""
+        due = await due_endpoints(self._database)
+        self._counters.waited_seconds = max((one.waited_seconds for one in due), default=0.0)
+        self._failing &= {one.id for one in due} | self._running.keys()
+        for one in due:
+            if one.id not in self._running and self._resting.get(one.id, 0.0) <= time.monotonic():
+                self._running[one.id] = asyncio.create_task(self._serve(one), name=f"webhook {one.id}")
+
+    def _collect(self) -> int:
+        """Forget the tasks that have ended; how many attempts they made."""
+        sent = 0
+        for endpoint_id in [one for one, task in self._running.items() if task.done()]:
+            count = self._running.pop(endpoint_id).result()
+            sent += count
+            if count == 0:
+                self._resting[endpoint_id] = time.monotonic() + _REST_SECONDS
+        return sent
 
     async def _serve(self, due: DueEndpoint) -> int:
         """Rounds until nothing is due; how many attempts, none where the last one was cut short."""

@@ -55,12 +55,22 @@ class Webhooks:
         return planned
 
     async def send(self) -> int:
-        """Send what is due; how many attempts were made. Commits. Raises Unavailable."""
+        """Send what is due; how many attempts came to an end. Commits. Raises Unavailable.
+
+        Returns in bounded time, however much is due, and may leave requests under way: call it again, or ``rest``.
+        """
         self._planned.clear()
         return await self._sending.run()
 
     async def rest(self, seconds: float) -> None:
-        """Wait for the time to look for due ones again: ``seconds``, or less after planning."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._planned.wait()
+        """Wait for the time to look for due ones again: ``seconds``, or less after planning.
+
+        Cancelled, it ends what is under way: nobody looks after it then.
+        """
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._planned.wait()
+        except asyncio.CancelledError:
+            await self._sending.stop()
+            raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -28,7 +29,8 @@ from tests.gateway.test_worker import until
 from tests.patience import DEADLINE
 from tests.report import record
 from tests.resolvers.hooks import Hooks
-from tests.resolvers.receiver import Receiver
+from tests.resolvers.receiver import Notice, Receiver, receiving
+from tests.world import QUICK
 
 PENDING, DELIVERED, DEAD = WebhookDeliveryState
 
@@ -147,6 +149,44 @@ async def test_a_gateways_worker_does_both_jobs(hooks: Hooks, webhook_services: 
         assert worker.states["webhook-planning"].failures == worker.states["webhook-sending"].failures == 0
     finally:
         await worker.stop()
+
+
+async def test_under_constant_load_the_job_says_that_it_lives_and_nothing_is_cut_short(
+    hooks: Hooks, webhook_services: Services
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def late(_: Notice, __: int) -> int:
+        await may_answer.wait()
+        return 204
+
+    async with receiving(answer=late) as receiver:
+        await hooks.endpoint(receiver.url)
+        await hooks.emit()
+        webhooks = hooks.worker(replace(QUICK, run_seconds=0.05, timeout_seconds=DEADLINE))
+        worker = Worker(webhook_services, webhooks=webhooks, webhook_seconds=0.05)
+        worker.start()
+        try:
+            await until(lambda: bool(receiver.heard))
+            runs = worker.states["webhook-sending"].runs
+            await until(lambda: worker.states["webhook-sending"].runs > runs + 1)
+            assert worker.states["webhook-sending"].last_success_at is not None
+            assert (len(receiver.heard), len(_under_way())) == (1, 1)
+            may_answer.set()
+            await until(lambda: webhooks.counters.delivered == 1)
+            may_answer.clear()
+            await hooks.emit()
+            await until(lambda: len(receiver.heard) == 2)
+        finally:
+            await worker.stop()
+        # What no worker looks after any more is due again when its time is over.
+        assert _under_way() == []
+        may_answer.set()
+    assert [one.state for one in await hooks.deliveries()] == [DELIVERED, PENDING]
+
+
+def _under_way() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("webhook ")]
 
 
 def test_the_settings_say_how_often_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:

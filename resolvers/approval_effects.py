@@ -133,6 +133,7 @@ KINDS: Final[Mapping[ApprovalKind, Kind]] = {
         is_about_something=True,
         always_waits=True,
     ),
+    # Whoever asked waits for the decision and acts on it: these name no row of ours that a decision could change.
     ApprovalKind.CONNECTOR: Kind(always_waits=True),
     ApprovalKind.ONBOARDING: Kind(always_waits=True),
     ApprovalKind.POLICY: Kind(subjects={PolicyRule.__typeid__: _present(PolicyRule)}, always_waits=True),

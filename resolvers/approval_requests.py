@@ -125,8 +125,9 @@ async def _note(
 ) -> None:
     conversation = draft.subject_id if draft.subject_type == Conversation.__typeid__ else None
     asked = replace(question, text=draft.original_query)
+    # Both are one request: whoever decides it finds what was asked by the same uuid.
     event = await note_evaluation(
-        work, asked, decision, conversation_id=conversation, user_id=draft.user_id, agent=agent
+        work, asked, decision, id=draft.id, conversation_id=conversation, user_id=draft.user_id, agent=agent
     )
     event.response_text = draft.proposed_response
 

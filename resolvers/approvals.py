@@ -12,6 +12,7 @@ from uuid import UUID
 
 from dataloaders.approvals import has_decided
 from dataloaders.base import by_id
+from dataloaders.usage import mark_approved
 from models import (
     ApprovalDecision,
     ApprovalRequest,
@@ -174,6 +175,8 @@ async def _decide(
     await tell(work, row, kind, before, decision=decision.value)
     _note(work, row, kind, decision=decision.value)
     if is_last:
+        if decision is Decision.APPROVE:
+            await mark_approved(work.session, row.id)
         await run_effect(call, work, row, decision)
 
 

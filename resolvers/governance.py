@@ -76,16 +76,18 @@ async def note_evaluation(
     question: Question,
     decision: Decision,
     *,
+    id: UUID | None = None,
     conversation_id: UUID | None = None,
     user_id: UUID | None = None,
     agent: Agent | None = None,
 ) -> QueryEvent:
     """Keep that a request was evaluated: one query event, and an audit event unless it went through. Does not commit.
 
-    ``user_id`` is whose request it is, ``agent`` who is to answer it. The event may be completed until the COMMIT.
+    ``id`` is what the query event is found by again, ``user_id`` whose request it is, ``agent`` who is to answer it.
+    The event may be completed until the COMMIT.
     """
     event = QueryEvent(
-        id=uuid7(),
+        id=id or uuid7(),
         occurred_at=work.now,
         user_id=user_id,
         department=question.department,

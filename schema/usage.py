@@ -80,7 +80,7 @@ class QueryEvent(Node):
     cost_usd: float = column("What it cost, in dollars, with six places.")
     hitl_mode: HitlMode = column("What the policies said.")
     was_escalated: bool = column("Whether it was escalated.")
-    was_approved: bool = column("Whether somebody approved it.")
+    was_approved: bool = column("Whether a person approved it; false until then, and for good where it was rejected.")
     guardrails_triggered: list[str] = column("The names of the rules that matched.")
     success: bool = column("Whether it could be answered.")
     error_message: str | None = column("Why not.")

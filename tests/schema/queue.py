@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from models import ApprovalRequest, AuditEvent, Event, Role
+from models import ApprovalRequest, AuditEvent, Event, QueryEvent, Role
 from models.ids import parse
 from resolvers.principal import Principal
 from tests.schema.conftest import Gateway
@@ -106,6 +106,11 @@ class Queue:
         """The kinds of those events."""
         return [one.kind for one in await self.events(approval)]
 
+    async def rows_told(self) -> int:
+        """How many events the tenant's log has."""
+        async with self.talk.gateway.services.database.session(self.talk.tenant) as session:
+            return int(await session.scalar(select(func.count()).select_from(Event)) or 0)
+
     async def audited(self, approval: str) -> list[str]:
         """What the audit events tell that was done with it."""
         async with self.talk.gateway.services.database.session(self.talk.tenant) as session:
@@ -119,3 +124,9 @@ class Queue:
         async with self.talk.gateway.services.database.session(self.talk.tenant) as session:
             found = select(ApprovalRequest).where(ApprovalRequest.id == parse(approval, "approval"))
             return (await session.scalars(found)).one()
+
+    async def approved(self) -> list[UUID]:
+        """Which of the tenant's queries say that somebody approved them."""
+        async with self.talk.gateway.services.database.session(self.talk.tenant) as session:
+            found = select(QueryEvent.id).where(QueryEvent.tenant_id == self.talk.tenant, QueryEvent.was_approved)
+            return list(await session.scalars(found.order_by(QueryEvent.id)))

@@ -9,7 +9,7 @@ import pytest
 
 from models import ApprovalKind
 from models.errors import invalid
-from models.ids import NIL, encode
+from models.ids import NIL, encode, uuid7
 from resolvers import approval_effects
 from resolvers.approval_effects import KINDS
 from tests.report import record
@@ -71,6 +71,26 @@ async def test_an_approved_agent_works_and_a_rejected_one_does_not(queue: Queue)
     ] == "ILLEGAL_TRANSITION"
 
 
+@pytest.mark.parametrize("kind", ["CONNECTOR", "ONBOARDING", "POLICY"])
+@pytest.mark.parametrize(("decision", "status"), [("APPROVE", "APPROVED"), ("REJECT", "REJECTED")])
+async def test_of_these_kinds_the_decision_is_all_that_was_asked_for(
+    queue: Queue, kind: str, decision: str, status: str
+) -> None:
+    named = kind.lower()
+    asked = await queue.ask(queue.talk.token, agentId=queue.talk.agent, kind=kind, subjectType=named)
+    assert (asked["kind"], asked["subjectType"], asked["subjectId"], asked["status"]) == (kind, named, None, "PENDING")
+    before = await queue.rows_told()
+    decided = await queue.decide(asked["id"], decision=decision, expectedVersion=1)
+    assert (decided["status"], decided["version"], decided["slaState"]) == (status, 2, "MET")
+    assert await queue.kinds(asked["id"]) == ["approval.requested", "approval.decided"]
+    assert await queue.audited(asked["id"]) == ["approval.decided"]
+    # Nothing else was told: no other row changed.
+    assert await queue.rows_told() == before + 1
+    # A subject must be one of ours: of these there is none yet, but of a policy.
+    given = {"kind": kind, "originalQuery": TERMS, "subjectId": encode("workspace", uuid7())}
+    assert await queue.talk.refused(queue.talk.member, REQUEST, **given) == ("NOT_FOUND", ["input", "subjectId"])
+
+
 async def test_what_its_subject_does_not_allow_any_more_is_not_decided(queue: Queue) -> None:
     talk = await queue.talk.start()
     asked = await queue.ask(subjectId=talk)
@@ -106,6 +126,7 @@ async def test_an_effects_failure_rolls_the_decision_back(
     monkeypatch.undo()
     stands = await queue.show(asked["id"])
     assert (stands["status"], stands["approvalsGiven"], stands["decisions"]) == ("PENDING", 0, [])
+    assert await queue.approved() == []
     assert await queue.kinds(asked["id"]) == ["approval.requested"]
     assert await queue.audited(asked["id"]) == []
     assert (await queue.decide(asked["id"]))["status"] == "APPROVED"

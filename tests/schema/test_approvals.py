@@ -11,6 +11,7 @@ from models import AuditEvent, QueryEvent
 from models.approvals import MOST_PENDING, ApprovalCount
 from models.ids import encode, parse, uuid7
 from resolvers.privacy import erase_user
+from tests.conftest import counted
 from tests.schema.conftest import Gateway
 from tests.schema.queue import (
     ASSIGN,
@@ -295,6 +296,22 @@ async def test_two_approvals_are_two_peoples(queue: Queue) -> None:
     other = await queue.ask(query=TRANSFER, requiredApprovals=2)
     await queue.decide(other["id"])
     assert (await queue.decide(other["id"], queue.second, decision="REJECT"))["status"] == "REJECTED"
+
+
+async def test_what_was_asked_says_from_the_approval_on_that_it_was_approved(queue: Queue, theirs: Queue) -> None:
+    foreign, rejected, withdrawn = await theirs.ask(), await queue.ask(), await queue.ask()
+    asked = await queue.ask(requiredApprovals=2)
+    await queue.decide(rejected["id"], decision="REJECT")
+    await queue.talk.done(queue.talk.member, CANCEL, id=withdrawn["id"])
+    await queue.decide(asked["id"])
+    assert await queue.approved() == []
+    await queue.decide(asked["id"], queue.second)
+    assert await queue.approved() == [parse(asked["id"], "approval")]
+    assert await theirs.approved() == []
+    with counted(theirs.talk.gateway.services.database) as statements:
+        await theirs.decide(foreign["id"])
+    assert len([one for one in statements if "query_events" in one]) == 1
+    assert await theirs.approved() == [parse(foreign["id"], "approval")]
 
 
 async def test_several_decisions_are_reported_one_by_one(queue: Queue) -> None:

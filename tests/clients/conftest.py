@@ -87,12 +87,15 @@ def node() -> Node:
 
 
 @contextmanager
-def running(data_dir: Path, *arguments: str) -> Iterator[str]:
-    """A gateway process on a port of its own; ends it with SIGTERM and checks that it ends well."""
+def running(data_dir: Path, *arguments: str, **settings: str) -> Iterator[str]:
+    """A gateway process on a port of its own; ends it with SIGTERM and checks that it ends well.
+
+    ``settings`` are variables of its environment.
+    """
     log_path = data_dir / "gateway.log"
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
-    inherited["SIGNALBOX_SECRETS_KEYS"] = secrets.token_hex(32)
+    inherited |= {"SIGNALBOX_SECRETS_KEYS": secrets.token_hex(32), **settings}
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=log, stderr=log)
         try:

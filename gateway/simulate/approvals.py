@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Any, Final, Protocol
 
-from gateway.simulate.documents import AGENTS
+from gateway.simulate.answers import once
+from gateway.simulate.dialogue import MODEL
+from gateway.simulate.documents import AGENTS, CANDIDATES, MUTATIONS
 from gateway.simulate.habit import Habit, Worker
 from gateway.simulate.public_api import Refused
 from gateway.simulate.talking import Talking
@@ -17,6 +19,7 @@ QUESTIONS: Final = (
     ("RESPONSE", "Summarise NDA terms", "Two years, mutual."),
     ("RESPONSE", "Draft a press release on the water main break", "A water main broke this morning."),
     ("ACTION", "Please transfer $12,500 to vendor Apex Paving", None),
+    ("AGENT", "May this agent work beside me?", None),
     ("CONNECTOR", "Connect to Socrata Open Data", None),
     ("ONBOARDING", "Deploy the department Parks", None),
     ("POLICY", "Let the permit guide quote fees", None),
@@ -51,6 +54,8 @@ class Asking:
     """What one agent asks people, drawn by its own random numbers."""
 
     change: Change
+    candidate: Callable[[], Awaitable[str]]
+    """An agent that nobody has decided about. Raises Away, Refused."""
     agent_id: str
     name: str
     rng: Random
@@ -73,6 +78,8 @@ class Asking:
             "expiresInSeconds": self.rng.choice((60, 600, 3600)),
             "idempotencyKey": f"{self.name}-{self.rng.getrandbits(32):08x}-{next(self._numbers)}",
         }
+        if kind == "AGENT":
+            said["subjectId"] = await self.candidate()
         payload = await self.change(REQUEST, "requestApproval", said)
         self.asked += 1
         if payload["approval"] is not None:
@@ -116,7 +123,28 @@ class Questions:
         agents = [one for one in found["agents"]["nodes"] if one["status"] == "ACTIVE"]
         if not agents:
             return None
-        return Asking(self._change, agents[0]["id"], worker.name, worker.run.random_of(worker.number, "questions"))
+        rng = worker.run.random_of(worker.number, "questions")
+        return Asking(self._change, self._candidate, agents[0]["id"], worker.name, rng)
+
+    async def _candidate(self) -> str:
+        """The agent that waits to work beside this one: the one there is, or a new one once that was decided about."""
+        worker, operator = self._worker, self._talking.operator
+        domain = f"beside {worker.name}"
+        found = await worker.insist(lambda: operator.ask(worker.api, CANDIDATES, domain=domain))
+        for one in found["agents"]["nodes"]:
+            return str(one["id"])
+        # Of no workspace: whoever works there is found by it.
+        said = {
+            "name": f"{worker.name}-beside",
+            "type": "LLM",
+            "title": "Simulated candidate",
+            "domain": domain,
+            "model": MODEL,
+            "instruction": "Answer in two sentences.",
+            "idempotencyKey": once(),
+        }
+        made = await worker.insist(lambda: operator.change(worker.api, MUTATIONS["createAgent"], "createAgent", said))
+        return str(made["agent"]["id"])
 
     async def _change(self, document: str, field: str, said: Mapping[str, Any]) -> dict[str, Any]:
         worker = self._worker

@@ -15,6 +15,9 @@ def _mutation(field: str, payload: str) -> str:
 AGENTS: Final = """
 query ($workspace: ID!) { agents(first: 1, filter: {workspaceId: $workspace}) { nodes { id status } } }
 """
+CANDIDATES: Final = """
+query ($domain: String!) { agents(first: 1, filter: {status: [PENDING], domain: $domain}) { nodes { id status } } }
+"""
 THREADS: Final = """
 query ($agent: ID!) {
   agent(id: $agent) { conversations(first: 50, orderBy: {field: CREATED_AT, direction: DESC},

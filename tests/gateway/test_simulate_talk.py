@@ -89,6 +89,11 @@ async def rows(here: FleetGateway, model: Any, *order: Any) -> list[Any]:
         return list(await session.scalars(select(model).order_by(*order, model.id)))
 
 
+async def at_work(here: FleetGateway) -> list[Agent]:
+    """The agents that work in a workspace; others may wait for a decision."""
+    return [one for one in await rows(here, Agent) if one.workspace_id is not None]
+
+
 async def talk(here: FleetGateway, messages: int, script: TalkScript = QUICK, **given: Any) -> FleetReport:
     """A fleet that talks until so much was said."""
     stop = asyncio.Event()
@@ -115,10 +120,9 @@ async def test_a_fleet_that_is_asked_answers_with_runs_tools_and_activity_and_wi
     report = await talk(here, 16, agents=4, operator=await person_of(here))
     assert report.errors == {}
     assert report.ended == {}
-    agents = await rows(here, Agent)
+    agents = await at_work(here)
     assert len(agents) == report.conversations == 4
     assert {agent.status for agent in agents} == {AgentStatus.ACTIVE}
-    assert all(agent.workspace_id is not None for agent in agents)
 
     threads = await rows(here, Conversation)
     said = told(threads, await rows(here, Message, Message.seq))
@@ -225,13 +229,13 @@ async def test_a_run_that_ends_in_the_middle_of_a_reply_closes_what_it_began(her
 async def test_a_fleet_that_is_started_again_goes_on_and_ties_up_what_was_left_open(here: FleetGateway) -> None:
     person = await person_of(here)
     await talk(here, 2, operator=person)
-    [agent], [thread] = await rows(here, Agent), await rows(here, Conversation)
+    [agent], [thread] = await at_work(here), await rows(here, Conversation)
     # As a fleet leaves it that was killed in the middle of a reply.
     await start_run(machine(here), agent_id=agent.id, conversation_id=thread.id)
     await begin_message(machine(here), thread.id, uuid7())
     report = await talk(here, 4, operator=person)
     assert report.errors == {}
-    assert (report.conversations, len(await rows(here, Agent)), len(await rows(here, Conversation))) == (0, 1, 1)
+    assert (report.conversations, len(await at_work(here)), len(await rows(here, Conversation))) == (0, 1, 1)
     messages = await rows(here, Message, Message.seq)
     assert {one.state for one in messages} == {MessageState.FINAL}
     assert [one.seq for one in messages] == list(range(1, len(messages) + 1))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import undefer
 
 from dataloaders.pages import Direction, Listing, Order, any_of, equals
@@ -114,3 +115,23 @@ async def is_member(session: TenantSession, user_id: UUID) -> bool:
     """Whether the tenant has a row of this person."""
     found = await session.scalar(select(User.id).where(User.tenant_id == session.tenant_id, User.id == user_id))
     return found is not None
+
+
+async def replace_rows(
+    session: TenantSession,
+    model: type[PolicyRule] | type[ProhibitedTopic],
+    going: Sequence[UUID],
+    coming: Sequence[PolicyRule | ProhibitedTopic],
+    now: datetime,
+) -> None:
+    """Delete ``going`` and insert ``coming``, which belong to no session; two statements at most. Does not commit."""
+    table: Any = model.__table__
+    if going:
+        await session.execute(
+            delete(table).where(table.c.tenant_id == session.tenant_id, table.c.id == func.any(list(going)))
+        )
+    if coming:
+        # The table and not the model: the mapper would begin to count versions anew.
+        said = [one.key for one in table.c if one.computed is None]
+        shared = {"tenant_id": session.tenant_id, "updated_at": now}
+        await session.execute(insert(table), [{key: getattr(row, key) for key in said} | shared for row in coming])

@@ -6,7 +6,7 @@ All times are the database's, so that workers with different clocks agree on wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -232,6 +232,51 @@ async def secrets_by_id(session: TenantSession, ids: Sequence[UUID], *, sealed: 
     if sealed:
         statement = statement.options(undefer(Secret.sealed)).execution_options(populate_existing=True)
     return {row.id: row for row in await session.scalars(statement.limit(len(ids)))}
+
+
+async def mark_delivery(
+    session: TenantSession, delivery_id: UUID, values: Mapping[str, Any], *, attempt: int | None = None
+) -> None:
+    """Write how a pending delivery fared; with ``attempt`` only if no other attempt began since. Does not commit."""
+    same = [WebhookDelivery.attempt_count == attempt] if attempt is not None else []
+    await session.execute(
+        update(WebhookDelivery)
+        .where(
+            WebhookDelivery.tenant_id == session.tenant_id,
+            WebhookDelivery.id == delivery_id,
+            WebhookDelivery.state == WebhookDeliveryState.PENDING,
+            *same,
+        )
+        .values(dict(values))
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def count_attempts(session: TenantSession, endpoint_id: UUID, attempts: int, *, arrived: bool) -> None:
+    """Count attempts at an endpoint, which all failed unless something ``arrived``. Does not commit."""
+    values: dict[str, Any] = {"consecutive_failures": 0, "failing_since": None, "last_delivered_at": func.now()}
+    if not arrived:
+        values = {
+            "consecutive_failures": WebhookEndpoint.consecutive_failures + attempts,
+            "failing_since": func.coalesce(WebhookEndpoint.failing_since, func.now()),
+        }
+    # Not the row's own doing: neither its version nor its time of change says that it was tried.
+    await session.execute(
+        update(WebhookEndpoint)
+        .where(WebhookEndpoint.tenant_id == session.tenant_id, WebhookEndpoint.id == endpoint_id)
+        .values(updated_at=WebhookEndpoint.updated_at, **values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def endpoint_as_it_stands(session: TenantSession, endpoint_id: UUID) -> WebhookEndpoint | None:
+    """The endpoint, read anew and locked until COMMIT; None where it is gone."""
+    return await session.get(
+        WebhookEndpoint,
+        (session.tenant_id, endpoint_id),
+        with_for_update={"key_share": True},
+        populate_existing=True,
+    )
 
 
 def in_seconds(span: timedelta) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from dataloaders.pages import Listing, Order, any_of, any_text_of, equals
 from dataloaders.webhook_queue import DEAD, MAX_ENDPOINTS
-from models import Event, TenantStream, WebhookDelivery, WebhookEndpoint
+from models import Event, Secret, TenantStream, WebhookDelivery, WebhookDeliveryState, WebhookEndpoint
 from models.database import TenantSession
 
 webhook_endpoints: Final = Listing(
@@ -59,3 +60,30 @@ async def dead_deliveries(session: TenantSession, endpoint_id: UUID, most: int) 
         .limit(most)
     )
     return list(rows)
+
+
+async def begin_again(session: TenantSession, ids: Sequence[UUID]) -> None:
+    """Let those of ``ids`` that were given up be sent again, from the first attempt on; one statement.
+
+    Does not commit.
+    """
+    await session.execute(
+        update(WebhookDelivery)
+        .where(
+            WebhookDelivery.tenant_id == session.tenant_id,
+            WebhookDelivery.id == func.any(list(ids)),
+            WebhookDelivery.state == WebhookDeliveryState.DEAD,
+        )
+        .values(state=WebhookDeliveryState.PENDING, attempt_count=0, next_attempt_at=func.now(), expires_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def endpoint_of(session: TenantSession, delivery: WebhookDelivery) -> WebhookEndpoint:
+    """Where a delivery goes; it is there as long as the delivery is."""
+    return await session.get_one(WebhookEndpoint, (session.tenant_id, delivery.endpoint_id))
+
+
+async def secret_of(session: TenantSession, endpoint: WebhookEndpoint) -> Secret | None:
+    """The secret that signs for an endpoint, without its envelope; None where somebody deleted it."""
+    return await session.get(Secret, (session.tenant_id, endpoint.secret_id)) if endpoint.secret_id else None

@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert
-
-from dataloaders.governance import agents_there, newest_version, rules_of, topics_of, version_numbered
+from dataloaders.governance import agents_there, newest_version, replace_rows, rules_of, topics_of, version_numbered
 from models import GovernanceVersion, HitlMode, PolicyRule, ProhibitedTopic, TopicScope, utcnow
 from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import InvalidId, decode
@@ -49,6 +47,16 @@ class Plan(Generic[Row]):
     """Which of these are different."""
     gone: list[tuple[Row, Facets]] = field(default_factory=list)
 
+    @property
+    def going(self) -> list[UUID]:
+        """What goes, or becomes different."""
+        return [one.id for one, _ in self.gone] + self.replaced
+
+    @property
+    def coming(self) -> list[Row]:
+        """What is new, or different."""
+        return [one for one, _ in self.made]
+
 
 async def rollback_governance(
     call: Call, *, version: int, note: str | None = None, expected_version: int | None = None
@@ -74,8 +82,8 @@ async def rollback_governance(
             raise not_found("version", *_VERSION)
         rules = await _plan_rules(work, _entries(target, "rules"))
         topics = await _plan_topics(work, _entries(target, "topics"))
-        await _apply(work, PolicyRule, rules)
-        await _apply(work, ProhibitedTopic, topics)
+        await replace_rows(work.session, PolicyRule, rules.going, rules.coming, work.now)
+        await replace_rows(work.session, ProhibitedTopic, topics.going, topics.coming, work.now)
         # What was read before is no longer what is there.
         work.session.expunge_all()
         made = await keep_version(work, said)
@@ -132,26 +140,6 @@ def _planned(wanted: Iterable[Row], current: Mapping[UUID, Row], entry: Any) -> 
 
 def _said(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in UNCOMPARED}
-
-
-async def _apply(work: UnitOfWork, model: Any, plan: Plan[Any]) -> None:
-    """Two statements, however many rows: what goes or becomes different goes, what is new or different comes."""
-    going = [one.id for one, _ in plan.gone] + plan.replaced
-    if going:
-        await work.session.execute(
-            delete(model)
-            .where(model.tenant_id == work.tenant_id, model.id == func.any(going))
-            .execution_options(synchronize_session=False)
-        )
-    if plan.made:
-        # The table and not the model: the mapper would begin to count versions anew.
-        await work.session.execute(insert(model.__table__), [_columns(work, row) for row, _ in plan.made])
-
-
-def _columns(work: UnitOfWork, row: Any) -> dict[str, Any]:
-    computed = {one.key for one in row.__table__.c if one.computed is not None}
-    values = {one.key: getattr(row, one.key) for one in row.__table__.c if one.key not in computed}
-    return values | {"tenant_id": work.tenant_id, "updated_at": work.now}
 
 
 def _tell(work: UnitOfWork, plan: Plan[Any]) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, update
+from sqlalchemy import func
 
-from dataloaders.webhook_queue import in_seconds
+from dataloaders.webhook_queue import count_attempts, endpoint_as_it_stands, in_seconds, mark_delivery
 from models import WebhookDelivery, WebhookDeliveryState, WebhookDisabledReason, WebhookEndpoint, WebhookError
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.webhook_counters import WebhookCounters
@@ -53,7 +53,7 @@ class Settling:
         arrived = any(one.is_delivered for one in said)
         # The endpoint first: whoever deletes it takes it and its deliveries in this order.
         if said:
-            await self._count(work, endpoint, len(said), arrived=arrived)
+            await count_attempts(work.session, endpoint.id, len(said), arrived=arrived)
         for one in outcomes:
             await self._mark(work, one)
         reason = self._reason(work, endpoint, said, arrived=arrived)
@@ -62,45 +62,25 @@ class Settling:
 
     async def _mark(self, work: UnitOfWork, one: Outcome) -> None:
         delivery = one.delivery
+        attempt: int | None = None
         values: dict[str, Any] = {
             "last_status_code": one.status,
             "last_error": one.error,
             "last_duration_milliseconds": one.milliseconds,
         }
-        # Of two that sent it, because one took longer than its time, a failure must not undo what the other brought.
-        mine = [WebhookDelivery.state == WebhookDeliveryState.PENDING]
         if one.is_delivered:
             self._counters.delivered += 1
             values |= _finished(WebhookDeliveryState.DELIVERED, KEPT.total_seconds()) | {"delivered_at": func.now()}
         else:
             self._counters.failed += 1
-            mine.append(WebhookDelivery.attempt_count == delivery.attempt_count)
+            # Of two that sent it, as one took longer than its time, a failure must not undo what the other brought.
+            attempt = delivery.attempt_count
             if one.is_final or self._rules.is_last(delivery.attempt_count):
                 self._counters.dead += 1
                 values |= _finished(WebhookDeliveryState.DEAD, DEAD_KEPT.total_seconds())
             else:
                 values["next_attempt_at"] = func.now() + in_seconds(self._rules.delay(delivery.attempt_count))
-        await work.session.execute(
-            update(WebhookDelivery)
-            .where(WebhookDelivery.tenant_id == work.tenant_id, WebhookDelivery.id == delivery.id, *mine)
-            .values(values)
-            .execution_options(synchronize_session=False)
-        )
-
-    async def _count(self, work: UnitOfWork, endpoint: WebhookEndpoint, attempts: int, *, arrived: bool) -> None:
-        values: dict[str, Any] = {"consecutive_failures": 0, "failing_since": None, "last_delivered_at": func.now()}
-        if not arrived:
-            values = {
-                "consecutive_failures": WebhookEndpoint.consecutive_failures + attempts,
-                "failing_since": func.coalesce(WebhookEndpoint.failing_since, func.now()),
-            }
-        # Not the row's own doing: neither its version nor its time of change says that it was tried.
-        await work.session.execute(
-            update(WebhookEndpoint)
-            .where(WebhookEndpoint.tenant_id == work.tenant_id, WebhookEndpoint.id == endpoint.id)
-            .values(updated_at=WebhookEndpoint.updated_at, **values)
-            .execution_options(synchronize_session=False)
-        )
+        await mark_delivery(work.session, delivery.id, values, attempt=attempt)
 
     def _reason(
         self, work: UnitOfWork, endpoint: WebhookEndpoint, said: Sequence[Outcome], *, arrived: bool
@@ -113,12 +93,7 @@ class Settling:
 
     async def _disable(self, work: UnitOfWork, endpoint: WebhookEndpoint, reason: WebhookDisabledReason) -> None:
         """Tell it nothing more, with an event of its own; unless somebody has changed it since."""
-        row = await work.session.get(
-            WebhookEndpoint,
-            (work.tenant_id, endpoint.id),
-            with_for_update={"key_share": True},
-            populate_existing=True,
-        )
+        row = await endpoint_as_it_stands(work.session, endpoint.id)
         if row is None or not row.is_enabled or row.version != endpoint.version:
             return
         before = row.facets()

@@ -23,6 +23,7 @@ from resolvers.agent_configs import agents_in, renamed
 from resolvers.agent_links import check_catalog, check_model, keep_parts, lock_links, settings_of
 from resolvers.agents import AgentFields, new_agent
 from resolvers.call import Call
+from resolvers.changing import take_over
 from resolvers.idempotency import Replay, replayed_ids
 from resolvers.plans import refuse_beyond
 from resolvers.shapes import Shape, shaped
@@ -110,9 +111,7 @@ async def update_agent_template(
         template = await locked_own(work, AgentTemplate, id, expected_version=expected_version, what="template")
         _refuse_builtin(template)
         before = template.facets()
-        changed = sorted(name for name, value in cleaned.items() if getattr(template, name) != value)
-        for name in changed:
-            setattr(template, name, cleaned[name])
+        changed = take_over(template, cleaned)
         if changed:
             await flush_unique(work, _TAKEN)
             work.tell(template, "agent_template.updated", before, {"changed": changed})

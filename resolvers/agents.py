@@ -29,6 +29,7 @@ from resolvers.agent_links import (
 )
 from resolvers.assignments import free_place, move_in, move_out
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared
 from resolvers.plans import refuse_beyond
 from resolvers.secrets import Owner, forget_secrets, keep_secret, plaintext_of
 from resolvers.uniqueness import flush_unique
@@ -48,7 +49,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _TAKEN: Final = {"uq_agents_router": ("isRouter", "There is a router already.")}
 _LINES: Final = {"title": NAME_LIMIT, "domain": DOMAIN_LIMIT, "model": NAME_LIMIT}
 _TEXTS: Final = {"description": DESCRIPTION_LIMIT, "instruction": INSTRUCTION_LIMIT}
-_NEVER_NULL: Final = {"name": "name", "status": "status", "is_router": "isRouter"}
 
 
 class AgentFields(TypedDict, total=False):
@@ -142,9 +142,7 @@ async def update_agent(call: Call, *, id: UUID, expected_version: int, **changes
 
     Raises INVALID, NOT_FOUND, CONFLICT, CYCLE, ALREADY_EXISTS for a second router, ILLEGAL_TRANSITION.
     """
-    for column, field in _NEVER_NULL.items():
-        if column in changes and changes[column] is None:  # type: ignore[literal-required]
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(changes, "name", "status", "is_router")
     async with call.work() as work:
         key = changes.get("api_key")
         data_key = await call.services.keyring.current(work.session) if key is not None else None

@@ -12,6 +12,7 @@ from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from resolvers.alert_matching import ANYTHING, PATTERN_LIMIT
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared, take_over
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import line, prose, within
 
@@ -76,7 +77,10 @@ async def update_alert_rule(
     cleaned = _cleaned(dict(changes))
     async with call.work() as work:
         rule = await work.locked(AlertRule, id, expected_version=expected_version, what="alert rule")
-        await _change(work, rule, cleaned, "alert_rule.updated")
+        before = rule.facets()
+        changed = take_over(rule, cleaned)
+        if changed:
+            work.tell(rule, "alert_rule.updated", before, {"changed": changed})
     return rule
 
 
@@ -125,20 +129,9 @@ async def _renumber(work: UnitOfWork, rules: list[AlertRule]) -> None:
     await store_priorities(work.session, changed, work.now)
 
 
-async def _change(work: UnitOfWork, rule: AlertRule, cleaned: dict[str, Any], kind: str) -> None:
-    before = rule.facets()
-    changed = sorted(name for name, value in cleaned.items() if getattr(rule, name) != value)
-    for name in changed:
-        setattr(rule, name, cleaned[name])
-    if changed:
-        work.tell(rule, kind, before, {"changed": changed})
-
-
 def _cleaned(said: dict[str, Any]) -> dict[str, Any]:
     cleaned = dict(said)
-    for name, field in (("name", "name"), ("action", "action"), ("priority", "priority"), ("enabled", "enabled")):
-        if name in cleaned and cleaned[name] is None:
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(cleaned, "name", "action", "priority", "enabled")
     if "name" in cleaned:
         cleaned["name"] = line(cleaned["name"], NAME_LIMIT, "name")
     if cleaned.get("description") is not None:

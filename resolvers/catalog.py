@@ -15,6 +15,7 @@ from dataloaders.catalog import agent_with
 from models import McpServer, McpServerType, Tool
 from models.errors import Refusal, RefusalCode, invalid
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared
 from resolvers.placeholders import NAME, refuse_secrets, refuse_unknown
 from resolvers.shapes import Shape, address, shaped
 from resolvers.shared import locked_own
@@ -116,8 +117,7 @@ async def update_mcp_server(
     call: Call, *, id: UUID, expected_version: int, **changes: Unpack[ServerChanges]
 ) -> McpServer:
     """Change a server of the tenant's own. Raises INVALID, NOT_FOUND, CONFLICT, IMMUTABLE, ALREADY_EXISTS. Commits."""
-    if "type" in changes and changes["type"] is None:
-        raise invalid("This cannot be cleared.", "input", "type")
+    refuse_cleared(changes, "type")
     cleaned = _cleaned(dict(changes), McpConfig)
     _refuse_unreachable(cleaned.get("config", {"command": "-"}))
     async with call.work() as work:

@@ -25,6 +25,7 @@ from models.errors import Forbidden, invalid, not_found
 from models.ids import uuid7
 from resolvers.agent_links import check_provider
 from resolvers.call import Call
+from resolvers.changing import take_over
 from resolvers.conversation_access import locked, workspace_of
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import document, line, speech
@@ -107,9 +108,7 @@ async def update_conversation(call: Call, *, id: UUID, **changes: Unpack[Convers
         else:
             place = await workspace_of(work, cleaned.get("agent_id", conversation.agent_id))
         before = conversation.facets()
-        changed = sorted(name for name, value in cleaned.items() if getattr(conversation, name) != value)
-        for name in changed:
-            setattr(conversation, name, cleaned[name])
+        changed = take_over(conversation, cleaned)
         if changed:
             names = [name.rstrip("_") for name in changed]
             work.tell(conversation, "conversation.updated", before, {"changed": names}, workspace_id=place)

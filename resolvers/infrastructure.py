@@ -19,6 +19,7 @@ from models.errors import Refusal, RefusalCode, invalid
 from models.ids import uuid7
 from models.infrastructure import LAST_PORT
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared
 from resolvers.secrets import Owner, forget_secrets, keep_secret, plaintext_of
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
@@ -36,7 +37,6 @@ SECRETS: Final = {"ssh_key": ("SSH_KEY", "sshKey"), "password": ("PASSWORD", "pa
 _NEEDED: Final = {ServerAuthType.KEY: "ssh_key", ServerAuthType.PASSWORD: "password"}
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _TAKEN: Final = {"uq_servers_name": ("name", "There is a server of this name already.")}
-_NEVER_NULL: Final = {"port": "port", "auth_type": "authType"}
 
 
 class ServerFields(TypedDict, total=False):
@@ -92,9 +92,7 @@ async def create_server(
 
 async def update_server(call: Call, *, id: UUID, expected_version: int, **changes: Unpack[ServerChanges]) -> Server:
     """Change a server. Raises INVALID, NOT_FOUND, CONFLICT, ALREADY_EXISTS. Commits."""
-    for column, field in _NEVER_NULL.items():
-        if column in changes and changes[column] is None:  # type: ignore[literal-required]
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(changes, "port", "auth_type")
     columns, secrets = _cleaned(dict(changes))
     async with call.work() as work:
         # Before any row is locked: this may ask a KMS.

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from dataloaders.catalog import agent_of_provider, default_provider
 from models import LlmProvider, LlmProviderType, SecretOwner
-from models.errors import Refusal, RefusalCode, invalid
+from models.errors import Refusal, RefusalCode
 from models.ids import uuid7
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared
 from resolvers.placeholders import refuse_secrets
 from resolvers.secrets import Owner, forget_secrets, keep_secret, plaintext_of
 from resolvers.shapes import Shape, shaped
@@ -30,11 +31,6 @@ KEY: Final = "API_KEY"
 DEFAULTS: Final = {"temperature": 0.3, "max_tokens": 2000}
 
 _TAKEN: Final = {"uq_llm_providers_name": ("name", "There is a model provider of this name already.")}
-_NEVER_NULL: Final = {
-    "provider_type": "providerType",
-    "is_default": "isDefault",
-    "is_enabled": "isEnabled",
-}
 
 
 class ProviderConfig(Shape):
@@ -92,9 +88,7 @@ async def update_llm_provider(
 
     Raises INVALID, NOT_FOUND, CONFLICT, ALREADY_EXISTS.
     """
-    for column, field in _NEVER_NULL.items():
-        if column in changes and changes[column] is None:  # type: ignore[literal-required]
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(changes, "provider_type", "is_default", "is_enabled")
     columns, key = _cleaned(dict(changes))
     async with call.work() as work:
         data_key = await call.services.keyring.current(work.session) if key is not None else None

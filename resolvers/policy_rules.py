@@ -15,6 +15,7 @@ from models.errors import Refusal, RefusalCode, invalid
 from models.governance import MOST_PRIORITY
 from models.ids import uuid7
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared, take_over
 from resolvers.governance_versions import hold_policies, keep_version
 from resolvers.policy_conditions import conditions as conditions_of
 from resolvers.shared import locked_own
@@ -25,17 +26,6 @@ NAME_LIMIT: Final = 255
 DESCRIPTION_LIMIT: Final = 2_000
 REASON_LIMIT: Final = 1_000
 NOTE_LIMIT: Final = 500
-
-_FIELDS: Final = {
-    "name": "name",
-    "tier": "tier",
-    "conditions": "conditions",
-    "hitl_mode": "hitlMode",
-    "local_only": "localOnly",
-    "priority": "priority",
-    "enabled": "enabled",
-}
-"""What cannot be cleared, with its name in the input."""
 
 
 class RuleFields(TypedDict, total=False):
@@ -89,10 +79,8 @@ async def update_policy_rule(
         await hold_policies(work)
         rule = await _locked(work, id, expected_version)
         before = rule.facets()
-        changed = sorted(name for name, value in columns.items() if getattr(rule, name) != value)
+        changed = take_over(rule, columns)
         if changed:
-            for name in changed:
-                setattr(rule, name, columns[name])
             work.tell(rule, "policy.updated", before, {"changed": changed})
             await keep_version(work, note or f"Rule “{rule.name}” was changed.")
     return rule
@@ -137,9 +125,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 def cleaned(said: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a rule as columns. Raises INVALID with the path of what is wrong."""
-    for name, field in _FIELDS.items():
-        if name in said and said[name] is None:
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(said, "name", "tier", "conditions", "hitl_mode", "local_only", "priority", "enabled")
     columns = dict(said)
     if "name" in said:
         columns["name"] = line(said["name"], NAME_LIMIT, "name")

@@ -25,6 +25,7 @@ from models import WorkspaceStatus as Status
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.agent_cards import agent_card as card_of
 from resolvers.call import Call
+from resolvers.changing import take_over
 from resolvers.hierarchy import lock_structure, parent_with_room, refuse_long_way
 from resolvers.plans import refuse_beyond
 from resolvers.unit_of_work import UnitOfWork
@@ -102,9 +103,7 @@ async def update_workspace(
         if target is not None and target != workspace.forwarded_to:
             await refuse_long_way(work, workspace, target)
         before = workspace.facets()
-        changed = sorted(name for name, value in cleaned.items() if getattr(workspace, name) != value)
-        for name in changed:
-            setattr(workspace, name, cleaned[name])
+        changed = take_over(workspace, cleaned)
         if changed:
             structure = "AGENT_CARD_UPDATED" if "agent_card" in changed else None
             work.tell(workspace, "workspace.updated", before, {"changed": changed}, structure=structure)

@@ -23,6 +23,7 @@ from models.errors import invalid, not_found
 from models.ids import uuid7
 from models.runs import LONGEST_MILLISECONDS
 from resolvers.call import Call
+from resolvers.changing import take_over
 from resolvers.conversation_access import workspace_of
 from resolvers.unit_of_work import UnitOfWork
 from resolvers.validation import anything, document, line, speech, within
@@ -80,7 +81,7 @@ async def update_run(
         run = await _locked(call, work, id)
         run.require_active()
         before = run.facets()
-        changed = _change(run, said)
+        changed = take_over(run, said)
         if changed:
             await _tell(work, run, "run.updated", before, {"changed": changed})
     return run
@@ -102,7 +103,7 @@ async def finish_run(
         run = await _locked(call, work, id)
         before = run.facets()
         run.finish(status, work.now)
-        _change(run, said)
+        take_over(run, said)
         payload = {
             "status": run.status.value,
             "duration_ms": run.duration_ms,
@@ -232,13 +233,6 @@ def _duration(milliseconds: int | None) -> int | None:
     if milliseconds is None:
         return None
     return within(milliseconds, 0, LONGEST_MILLISECONDS, "durationMilliseconds")
-
-
-def _change(run: AgentRun, said: dict[str, Any]) -> list[str]:
-    changed = sorted(name for name, value in said.items() if getattr(run, name) != value)
-    for name in changed:
-        setattr(run, name, said[name])
-    return changed
 
 
 async def _tell(

@@ -18,6 +18,7 @@ from models.errors import Refusal, RefusalCode, invalid, not_found
 from models.ids import uuid7
 from resolvers import shapes
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared, take_over
 from resolvers.idempotency import Replay, replayed_id
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
@@ -93,9 +94,7 @@ async def update_tenant(call: Call, *, id: UUID, **changes: Unpack[TenantChanges
     async with call.work(id) as work:
         tenant = await _locked(work, id)
         before = tenant.facets()
-        changed = sorted(name for name, value in cleaned.items() if getattr(tenant, name) != value)
-        for name in changed:
-            setattr(tenant, name, cleaned[name])
+        changed = take_over(tenant, cleaned)
         if "status" in changed:
             # From then on it has its time to think again, and to fetch its export, before it is deleted.
             tenant.cancelled_at = work.now if tenant.status is TenantStatus.CANCELLED else None
@@ -130,9 +129,7 @@ def _cleaned(changes: TenantChanges) -> dict[str, Any]:
         cleaned["name"] = line(cleaned["name"] or "", NAME_LIMIT, "name")
     if cleaned.get("contact_email") is not None:
         cleaned["contact_email"] = email_address(cleaned["contact_email"], "contactEmail")
-    for name in ("plan", "status"):
-        if name in cleaned and cleaned[name] is None:
-            raise invalid("This cannot be cleared.", "input", name)
+    refuse_cleared(cleaned, "plan", "status")
     for name, shaped in (("settings", shapes.tenant_settings), ("limits", shapes.limits)):
         if name in cleaned:
             cleaned[name] = shaped(cleaned[name] or {})

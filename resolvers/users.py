@@ -19,6 +19,7 @@ from models.ids import uuid7
 from models.users import email_key
 from resolvers.agent_links import check_provider
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared
 from resolvers.post import ask_for_mail
 from resolvers.principal import Principal
 from resolvers.sessions import end_sessions_of
@@ -250,9 +251,7 @@ def _cleaned(changes: UserChanges) -> dict[str, Any]:
             cleaned[name] = line(cleaned[name], NAME_LIMIT, field)
     if cleaned.get("avatar_url") is not None:
         cleaned["avatar_url"] = web_address(cleaned["avatar_url"], "avatarUrl")
-    for name in ("roles", "status"):
-        if name in cleaned and cleaned[name] is None:
-            raise invalid("This cannot be cleared.", "input", name)
+    refuse_cleared(cleaned, "roles", "status")
     if "roles" in cleaned:
         cleaned["roles"] = [role.value for role in Role if role in cleaned["roles"]]
     if "preferences" in cleaned:

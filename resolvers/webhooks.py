@@ -13,10 +13,16 @@ from datetime import timedelta
 from typing import Any, Final, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import func, update
-
 from dataloaders.webhook_queue import MAX_ENDPOINTS
-from dataloaders.webhooks import count_endpoints, dead_deliveries, log_head, log_holds
+from dataloaders.webhooks import (
+    begin_again,
+    count_endpoints,
+    dead_deliveries,
+    endpoint_of,
+    log_head,
+    log_holds,
+    secret_of,
+)
 from models import (
     Secret,
     SecretOwner,
@@ -31,6 +37,7 @@ from models.ids import uuid7
 from models.scopes import GRANTABLE_SCOPES
 from models.webhooks import ANY_KIND, PING
 from resolvers.call import Call
+from resolvers.changing import refuse_cleared, take_over
 from resolvers.principal import Principal
 from resolvers.secrets import Owner, forget_secrets, keep_secret
 from resolvers.unit_of_work import UnitOfWork
@@ -123,9 +130,7 @@ async def update_webhook_endpoint(
         before = endpoint.facets()
         is_enabled = columns.pop("is_enabled", endpoint.is_enabled)
         columns["scopes"] = _scopes_of(call.who)
-        changed = sorted(name for name, value in columns.items() if getattr(endpoint, name) != value)
-        for name in changed:
-            setattr(endpoint, name, columns[name])
+        changed = take_over(endpoint, columns)
         if is_enabled != endpoint.is_enabled:
             changed = sorted([*changed, "is_enabled"])
             if is_enabled:
@@ -151,7 +156,7 @@ async def rotate_webhook_secret(call: Call, *, id: UUID, overlap_seconds: int | 
         data_key = await call.services.keyring.current(work.session)
         endpoint = await work.locked(WebhookEndpoint, id, what=_WHAT)
         before = endpoint.facets()
-        old = await work.session.get(Secret, (work.tenant_id, endpoint.secret_id)) if endpoint.secret_id else None
+        old = await secret_of(work.session, endpoint)
         key = KEYS[0] if old is None or old.key != KEYS[0] else KEYS[1]
         endpoint.secret_id = (await _keep(call, work, endpoint, key, secret, data_key)).id
         endpoint.previous_secret_id = old.id if old is not None else None
@@ -205,7 +210,7 @@ async def redeliver_webhook(call: Call, *, id: UUID) -> WebhookDelivery:
     _refuse_machines(call.who)
     async with call.work() as work:
         delivery = await work.locked(WebhookDelivery, id, what="delivery")
-        endpoint = await work.session.get_one(WebhookEndpoint, (work.tenant_id, delivery.endpoint_id))
+        endpoint = await endpoint_of(work.session, delivery)
         if delivery.state is WebhookDeliveryState.PENDING:
             raise _illegal("It is on its way.", delivery)
         _refuse_disabled(endpoint, delivery)
@@ -232,21 +237,7 @@ async def redeliver_webhooks(call: Call, *, endpoint_id: UUID) -> Redelivered:
         _refuse_disabled(endpoint, endpoint, "endpointId")
         dead = await dead_deliveries(work.session, endpoint.id, MOST_REDELIVERED + 1)
         some = dead[:MOST_REDELIVERED]
-        await work.session.execute(
-            update(WebhookDelivery)
-            .where(
-                WebhookDelivery.tenant_id == work.tenant_id,
-                WebhookDelivery.id == func.any(some),
-                WebhookDelivery.state == WebhookDeliveryState.DEAD,
-            )
-            .values(
-                state=WebhookDeliveryState.PENDING,
-                attempt_count=0,
-                next_attempt_at=func.now(),
-                expires_at=None,
-            )
-            .execution_options(synchronize_session=False)
-        )
+        await begin_again(work.session, some)
         if some:
             work.tell(endpoint, "webhook.redelivered", endpoint.facets(), {"deliveries": len(some)})
     return Redelivered(endpoint, len(some), len(dead) > len(some))
@@ -285,9 +276,7 @@ def _illegal(message: str, current: object | None, field: str = "id") -> Refusal
 
 
 def _cleaned(call: Call, said: dict[str, Any]) -> dict[str, Any]:
-    for name, field in (("url", "url"), ("event_kinds", "eventKinds"), ("is_enabled", "isEnabled")):
-        if name in said and said[name] is None:
-            raise invalid("This cannot be cleared.", "input", field)
+    refuse_cleared(said, "url", "event_kinds", "is_enabled")
     if "url" in said:
         said["url"] = _address(call, said["url"])
     if said.get("description") is not None:

@@ -17,6 +17,7 @@ from models.ids import uuid7
 from resolvers.policy_evaluation import Decision, Question, RuleSet
 from resolvers.risk_signals import DOMAINS, LONGEST_TEXT, SIGNALS, read
 from tests.patience import promised
+from tests.report import record
 
 INFORM, DRAFT, ESCALATE = HitlMode
 PII, LEGAL, PUBLIC, MONEY = SIGNALS
@@ -83,33 +84,34 @@ def names(decision: Decision) -> list[str]:
     return [one.name for one in decision.matched]
 
 
-@pytest.mark.parametrize(
-    ("text", "mode", "signals", "domain", "rules", "reason"),
-    [
-        ("Please transfer $12,500 to vendor Apex Paving", ESCALATE, [MONEY], "Finance", ["financial-safeguard"],
-         "money that an agent would move"),
-        ("Draft a press release on the water main break", ESCALATE, [PUBLIC], "Comms", ["no-external-posting"],
-         "something said to the public"),
-        ("Summarise NDA terms", DRAFT, [LEGAL], "Legal", ["legal-review"], "a contract"),
-        ("When does the library open on Sundays?", INFORM, [], "General", [], "nothing at all"),
-        ("My SSN is 123-45-6789, am I eligible?", DRAFT, [PII], "General", ["pii-protection"], "a number of a person"),
-        ("Write to jane.doe@example.org about the hearing", DRAFT, [PII], "General", ["pii-protection"], "an address"),
-        ("Call the owner at (216) 555-0123", DRAFT, [PII], "General", ["pii-protection"], "a telephone number"),
-        ("Call +44 20 7946 0958 tomorrow", DRAFT, [PII], "General", ["pii-protection"], "a number from abroad"),
-        ("The card is 4111 1111 1111 1111", DRAFT, [PII], "General", ["pii-protection"], "a card"),
-        ("What is her date of birth?", DRAFT, [PII], "General", ["pii-protection"], "a word of a person"),
-        ("Explain the liability clause", DRAFT, [LEGAL], "Legal", ["legal-review"], "a legal matter and its risk"),
-        ("Which court hears appeals?", DRAFT, [], "Legal", ["legal-review"], "a legal matter without a risk"),
-        ("How many vacation days does an employee have?", INFORM, [], "HR", [], "people's matters are not restricted"),
-        ("The park's budget is $3 million", ESCALATE, [MONEY], "Finance", ["financial-safeguard"], "an amount"),
-        ("Why was the server down? The outage cost us 300 dollars", INFORM, [MONEY], "DevOps", [],
-         "an amount that is no matter of finance"),
-        ("Which tax applies to a food truck?", INFORM, [], "Finance", [], "finance without any money in it"),
-        ("Deploy the database backup", INFORM, [], "DevOps", [], "operations are not restricted"),
-        ("Post the invoice of Jane, SSN 123-45-6789, on social media", ESCALATE, [PII, PUBLIC, MONEY], "Comms",
-         ["no-external-posting", "pii-protection"], "the strictest of several"),
-    ],
-)  # fmt: skip
+CASES: Final[list[tuple[str, HitlMode, list[str], str, list[str], str]]] = [
+    ("Please transfer $12,500 to vendor Apex Paving", ESCALATE, [MONEY], "Finance", ["financial-safeguard"],
+     "money that an agent would move"),
+    ("Draft a press release on the water main break", ESCALATE, [PUBLIC], "Comms", ["no-external-posting"],
+     "something said to the public"),
+    ("Summarise NDA terms", DRAFT, [LEGAL], "Legal", ["legal-review"], "a contract"),
+    ("When does the library open on Sundays?", INFORM, [], "General", [], "nothing at all"),
+    ("My SSN is 123-45-6789, am I eligible?", DRAFT, [PII], "General", ["pii-protection"], "a number of a person"),
+    ("Write to jane.doe@example.org about the hearing", DRAFT, [PII], "General", ["pii-protection"], "an address"),
+    ("Call the owner at (216) 555-0123", DRAFT, [PII], "General", ["pii-protection"], "a telephone number"),
+    ("Call +44 20 7946 0958 tomorrow", DRAFT, [PII], "General", ["pii-protection"], "a number from abroad"),
+    ("The card is 4111 1111 1111 1111", DRAFT, [PII], "General", ["pii-protection"], "a card"),
+    ("What is her date of birth?", DRAFT, [PII], "General", ["pii-protection"], "a word of a person"),
+    ("Explain the liability clause", DRAFT, [LEGAL], "Legal", ["legal-review"], "a legal matter and its risk"),
+    ("Which court hears appeals?", DRAFT, [], "Legal", ["legal-review"], "a legal matter without a risk"),
+    ("How many vacation days does an employee have?", INFORM, [], "HR", [], "people's matters are not restricted"),
+    ("The park's budget is $3 million", ESCALATE, [MONEY], "Finance", ["financial-safeguard"], "an amount"),
+    ("Why was the server down? The outage cost us 300 dollars", INFORM, [MONEY], "DevOps", [],
+     "an amount that is no matter of finance"),
+    ("Which tax applies to a food truck?", INFORM, [], "Finance", [], "finance without any money in it"),
+    ("Deploy the database backup", INFORM, [], "DevOps", [], "operations are not restricted"),
+    ("Post the invoice of Jane, SSN 123-45-6789, on social media", ESCALATE, [PII, PUBLIC, MONEY], "Comms",
+     ["no-external-posting", "pii-protection"], "the strictest of several"),
+]  # fmt: skip
+"""What is asked, the mode, the risks, the domain, the rules that match, and why; the first three are the domain's."""
+
+
+@pytest.mark.parametrize(("text", "mode", "signals", "domain", "rules", "reason"), CASES)
 def test_the_constitution_says_of(
     text: str, mode: HitlMode, signals: list[str], domain: str, rules: list[str], reason: str
 ) -> None:
@@ -121,7 +123,16 @@ def test_the_constitution_says_of(
     assert (decision.hitl_mode, list(decision.risk_signals)) == (mode, signals), reason
     assert decision.approval_required == (mode is not INFORM)
     assert decision.local_only == (PII in signals)
-    assert (decision.escalation_reason is None) == (mode is INFORM)
+    # The reason is that of the first rule that asks for the mode.
+    asks = [one.name for one in decision.matched if one.hitl_mode is mode]
+    assert decision.escalation_reason == (f"because of {asks[0]}" if mode is not INFORM else None)
+
+
+def test_the_table_holds_every_mode_every_risk_and_every_rule_of_the_constitution() -> None:
+    assert {mode for _, mode, *_ in CASES} == set(HitlMode)
+    assert {signal for case in CASES for signal in case[2]} == set(SIGNALS)
+    assert {rule for case in CASES for rule in case[4]} == {rule.name for rule in CONSTITUTION}
+    record(6, "the table of policy cases, each with the reason", len(CASES), "every example of the domain among them")
 
 
 @pytest.mark.parametrize(

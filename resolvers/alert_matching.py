@@ -22,6 +22,8 @@ _REMEMBERED: Final = 4_096
 """Texts whose rules are kept at hand, for each of the four parts."""
 
 Matches = Callable[[str], bool]
+_Glob = tuple[Matches, int]
+"""A pattern, compiled, and the places of the rules that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,12 @@ class RuleBook:
 
 
 class _Part:
-    """One part's patterns of all rules. Which rules a text satisfies is a number with a bit for each."""
+    """One part's patterns of all rules. Which rules a text satisfies is a number with a bit for each.
+
+    Most patterns cannot match a text, and what they say literally tells it at once: patterns without a wildcard are
+    looked up, those that begin or end literally are found by their beginning or end, and the others by the longest
+    run of letters in them. Only what is left is matched.
+    """
 
     def __init__(self, patterns: Sequence[str]) -> None:
         bits: dict[str, int] = {}
@@ -147,11 +154,29 @@ class _Part:
             bits[pattern] = bits.get(pattern, 0) | 1 << place
         # A bare one only: to what is empty, ** is a run of nothing that has to be somewhere.
         self._always = bits.pop(ANYTHING, 0)
-        self._globs = [(glob(pattern), places) for pattern, places in bits.items()]
+        self._exact: dict[str, int] = {}
+        self._by_start: dict[int, dict[str, list[_Glob]]] = {}
+        self._by_end: dict[int, dict[str, list[_Glob]]] = {}
+        self._by_run: list[tuple[str, _Glob]] = []
+        for pattern, places in bits.items():
+            self._file(folded(pattern), (glob(pattern), places))
+        self._any = bool(bits)
         self._known: dict[str, int] = {}
 
+    def _file(self, pattern: str, one: _Glob) -> None:
+        runs = pattern.replace("?", "*").split("*")
+        start, end = runs[0], runs[-1]
+        if len(runs) == 1:
+            self._exact[pattern] = self._exact.get(pattern, 0) | one[1]
+        elif start:
+            self._by_start.setdefault(len(start), {}).setdefault(start, []).append(one)
+        elif end:
+            self._by_end.setdefault(len(end), {}).setdefault(end, []).append(one)
+        else:
+            self._by_run.append((max(runs, key=len), one))
+
     def matching(self, text: str | None) -> int:
-        if not text or not self._globs:
+        if not text or not self._any:
             return self._always
         found = self._known.get(text)
         if found is None:
@@ -161,8 +186,16 @@ class _Part:
         return found
 
     def _look(self, text: str) -> int:
-        found = self._always
-        for matches, places in self._globs:
+        found = self._always | self._exact.get(text, 0)
+        for matches, places in self._likely(text):
             if matches(text):
                 found |= places
         return found
+
+    def _likely(self, text: str) -> list[_Glob]:
+        likely = [one for run, one in self._by_run if run in text]
+        for length, globs in self._by_start.items():
+            likely += globs.get(text[:length], ())
+        for length, globs in self._by_end.items():
+            likely += globs.get(text[-length:], ())
+        return likely

@@ -78,9 +78,10 @@ class DatabaseWriter:
                 self.rolled_back += 1
             except Unavailable:
                 self.failed += 1  # whether it was committed only the log knows
+                await asyncio.sleep(self._random.uniform(0, 0.3))
             else:
                 self.committed += changes
-            await self.pace.spend(changes)
+                await self.pace.spend(changes)
 
     async def _transaction(self, changes: int) -> None:
         made = [Workspace(id=uuid7(), name=f"place {self.seed}", tier=self._tier()) for _ in range(changes - 1)]

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import Unavailable
+from models.readers import Readers
 from models.roles import APP, INGEST, PLATFORM, TAIL
 from models.sealing import AuditKeys
 from models.turns import Turns
@@ -97,6 +98,7 @@ class Database:
         # Half: whatever one tenant does, the others have the rest.
         self.turns = Turns(max(1, pool.size // 2), pool.wait_seconds)
         self.app = make_engine(urls.app, pool)
+        self.readers = Readers(self.app, pool.size)
         self.platform = make_engine(urls.platform, small)
         self.ingest = make_engine(urls.ingest, small, isolation_level="AUTOCOMMIT")
         self.tail = make_engine(urls.tail, small, isolation_level="AUTOCOMMIT")
@@ -118,6 +120,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every pool."""
+        await self.readers.close()
         for engine in (self.app, self.platform, self.ingest, self.tail):
             await engine.dispose()
 

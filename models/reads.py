@@ -79,8 +79,7 @@ class Read(Generic[Row]):
 @asynccontextmanager
 async def _bound(database: Database, tenant_id: UUID) -> AsyncIterator[tuple[AsyncConnection, Any]]:
     with database_trouble():
-        async with database.app.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with database.readers.reader() as (connection, driver):
             try:
                 # One message: without parameters the server takes both. A UUID's text holds nothing but its digits.
                 await driver.execute(f"BEGIN READ ONLY; SELECT set_config('app.tenant_id', '{tenant_id}', true)")

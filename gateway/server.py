@@ -56,7 +56,7 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        gc.set_threshold(10_000, 50, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse newcomers, drain, then uvicorn's own end in what is left of the time."""

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, defer
 
-from dataloaders.pages import Condition, Direction, Listing, Order, any_of, equals, words
+from dataloaders.alert_series import narrowed, searched
+from dataloaders.pages import Condition, Direction, Listing, Order, any_of, equals
 from models import Alert, AlertAction, AlertCount, AlertSeverity, AlertStatus
 from models.database import Database, TenantSession
 
@@ -77,7 +78,7 @@ alerts: Final = Listing(
         "include_ignored": _everything,
         "started_after": _from(Alert.starts_at),
         "started_before": _until(Alert.starts_at),
-        "search": words(Alert),
+        "search": searched,
     },
     orders={
         "starts_at": Order(Alert.starts_at),
@@ -87,6 +88,7 @@ alerts: Final = Listing(
     default=("starts_at", Direction.DESC),
     always=_shown,
     apart=_apart,
+    narrow=narrowed,
 )
 
 

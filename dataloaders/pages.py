@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -35,11 +35,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from dataloaders.base import is_shared, seen_by, tenant_of
+from dataloaders.narrowed import Narrowed, as_given
 from models import PLATFORM_TENANT_ID
 from models.database import Database, database_trouble
 from models.errors import BadRequest
-from models.search import SEARCH_CHARACTERS
-from models.search import words as search_words
+from models.search import sought
 
 DEFAULT_PAGE: Final = 20
 MAX_PAGE: Final = 100
@@ -119,12 +119,10 @@ def words(model: Any) -> Condition:
     search = getattr(func, f"search_{model.__tablename__}")
 
     def condition(text: str) -> ColumnElement[bool] | None:
-        if len(text) > SEARCH_CHARACTERS:
-            raise BadRequest(f"A search holds at most {SEARCH_CHARACTERS} characters.")
-        if not search_words(text):
+        wanted = sought(text)
+        if wanted is None:
             return None
-        # The database cannot hold a NUL; to a search it is one more thing between words.
-        found = select(search(text.replace("\x00", " ")).column_valued("found")).scalar_subquery()
+        found = select(search(wanted).column_valued("found")).scalar_subquery()
         # An array is looked up in the primary key, whatever the planner thinks of the function.
         at_hand: ColumnElement[bool] = model.id == any_(func.array(found, type_=ARRAY(Uuid)))
         return at_hand
@@ -201,6 +199,8 @@ class Listing:
     across_tenants: bool = False
     apart: Callable[[Mapping[str, Any]], list[Mapping[str, Any]]] = lambda given: [given]
     """Filters that together match what the given one does, and no row twice: each is read by an index in its order."""
+    narrow: Callable[[AsyncSession, UUID, Mapping[str, Any]], Awaitable[Narrowed | None]] = as_given
+    """What is asked before a page is read; None when nothing can match. A count takes the filters as given."""
 
     def statement(self, tenant_id: UUID, given: Mapping[str, Any], *, own: bool = False) -> Select[Any] | None:
         """All rows that match, unsorted; None when nothing can. ``own``: without those that the platform shares."""
@@ -215,9 +215,12 @@ class Listing:
             statement = statement.where(condition)
         return statement
 
-    def owners(self, tenant_id: UUID) -> list[UUID]:
-        """Whose rows the list holds, where it holds those of two tenants; none where the statement says it all."""
-        return [tenant_id, PLATFORM_TENANT_ID] if is_shared(self.model) and tenant_id != PLATFORM_TENANT_ID else []
+    def apart_of(self, tenant_id: UUID, given: Mapping[str, Any]) -> list[Select[Any] | None]:
+        """Statements that together are the whole list: each is read by an index in its order."""
+        if is_shared(self.model) and tenant_id != PLATFORM_TENANT_ID:
+            # One by one: an index over (tenant_id, …) has no order for two tenants at once.
+            return [self.statement(owner, given, own=True) for owner in (tenant_id, PLATFORM_TENANT_ID)]
+        return [self.statement(tenant_id, one) for one in self.apart(given)]
 
     @asynccontextmanager
     async def session(self, database: Database, tenant_id: UUID) -> AsyncIterator[AsyncSession]:
@@ -337,11 +340,17 @@ class Sorter:
 
     def sort(self, statement: Select[Any], backward: bool) -> Select[Any]:
         """``statement`` in this order, or from its other end."""
+        return statement.order_by(*self.directed(self.keys, backward))
+
+    def directed(self, keys: Sequence[ColumnElement[Any]], backward: bool) -> list[ColumnElement[Any]]:
+        """``keys``, which stand for this order's, in its direction or from its other end."""
         descending = (self.direction is Direction.DESC) != backward
-        return statement.order_by(*(key.desc() if descending else key.asc() for key in self.keys))
+        return [key.desc() if descending else key.asc() for key in keys]
 
     def merged(self, lists: list[Select[Any]], backward: bool, limit: int) -> Select[Any]:
-        """The first rows of several lists together: each list's are read by the index, in its order."""
+        """The first rows of one list, or of several together: each list's are read by the index, in its order."""
+        if len(lists) == 1:
+            return self.sort(lists[0], backward).limit(limit)
         parts = [self.sort(one, backward).limit(limit).subquery() for one in lists]
         row = aliased(self.model, union_all(*(select(part) for part in parts)).subquery())
         column = getattr(row, self.order.column.key)
@@ -357,7 +366,10 @@ async def read_page(
     given: Mapping[str, Any],
     order: tuple[str, Direction] | None,
 ) -> Page:
-    """One page in one statement (none when nothing can match). Raises BAD_REQUEST for a bad window or cursor."""
+    """One page in one statement, besides what the list asks first; none when nothing can match.
+
+    Raises BAD_REQUEST for a bad window or cursor.
+    """
     name, direction = order or listing.default
     sorter = Sorter(name, listing.orders[name], direction, listing.model)
     size = window.size
@@ -371,19 +383,12 @@ async def read_page(
     ]
     if matching is None or size == 0:
         return page
-    if owners := listing.owners(tenant_id):
-        # One by one: an index over (tenant_id, …) has no order for two tenants at once.
-        each = [listing.statement(owner, given, own=True) for owner in owners]
-        lists = [one.where(*bounded) for one in each if one is not None]
-        statement = sorter.merged(lists, window.backward, size + 1)
-    elif len(parts := listing.apart(given)) > 1:
-        each = [listing.statement(tenant_id, one) for one in parts]
-        lists = [one.where(*bounded) for one in each if one is not None]
-        statement = sorter.merged(lists, window.backward, size + 1)
-    else:
-        statement = sorter.sort(matching.where(*bounded), window.backward).limit(size + 1)
     async with listing.session(database, tenant_id) as session:
-        rows = list(await session.scalars(statement))
+        narrowed = await listing.narrow(session, tenant_id, given)
+        if narrowed is None:
+            return page
+        lists = narrowed.lists(listing.apart_of(tenant_id, narrowed.given), bounded, sorter, window.backward, size + 1)
+        rows = list(await session.scalars(sorter.merged(lists, window.backward, size + 1)))
     more = len(rows) > size
     page.rows = rows[:size][::-1] if window.backward else rows[:size]
     page.has_next = window.before is not None if window.backward else more

@@ -13,6 +13,7 @@ from models.agents import (
 )
 from models.alert_analysis import AnalysisStatus
 from models.alert_counts import AlertCount, AlertInstanceRollup, AlertRollup
+from models.alert_series import AlertSeries
 from models.alerts import Alert, AlertAction, AlertRule, AlertSeverity, AlertStatus
 from models.approvals import (
     ApprovalCount,
@@ -232,6 +233,7 @@ __all__ = [
     "AlertCount",
     "AlertInstanceRollup",
     "AlertRollup",
+    "AlertSeries",
     "Alert",
     "AlertAction",
     "AlertRule",

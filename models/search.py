@@ -10,7 +10,10 @@ What a word is, the database alone decides, for rows and for queries alike; ``wo
 from __future__ import annotations
 
 import unicodedata
+from functools import reduce
 from typing import Final
+
+from models.errors import BadRequest
 
 SEARCH_LIMIT: Final = 10_000
 """No search looks further than this many ids."""
@@ -30,20 +33,27 @@ def lexemes(text: str) -> str:
 
 def search_vector(*columns: str) -> str:
     """SQL for a generated tsvector over text ``columns``: simple dictionary, with the tenant as a lexeme."""
-    text = " || ' ' || ".join(f"coalesce({column}, '')" for column in columns)
+    # Bracketed as PostgreSQL shows it, because alembic compares the two as text.
+    first, *others = (f"coalesce({column}, '')" for column in columns)
+    text = reduce(lambda held, one: f"({_bracketed(held)} || ' ') || {one}", others, first)
     # No word begins with a colon, so no search reaches the tenant's lexeme, not even by a prefix.
     return f"{lexemes(text)} || array_to_tsvector(ARRAY[':' || tenant_id::text])"
 
 
-def create_search_function(table: str) -> list[str]:
+def _bracketed(text: str) -> str:
+    return f"({text})" if "||" in text else text
+
+
+def create_search_function(table: str, vector: str = "search", key: str = "uuid") -> list[str]:
     """Statements that make ``search_<table>(text)``, owned by signalbox_search.
 
     It returns the ids of the current tenant's rows that hold, for each word of the text, a word starting with it.
+    ``vector`` is the column that holds the words, or what their index is made over; ``key`` is the type of the ids.
     """
     name = f"search_{table}(text)"
     return [
         f"""
-CREATE OR REPLACE FUNCTION search_{table}(wanted text) RETURNS SETOF uuid
+CREATE OR REPLACE FUNCTION search_{table}(wanted text) RETURNS SETOF {key}
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   tenant text := NULLIF(current_setting('app.tenant_id', true), '');
@@ -53,7 +63,7 @@ BEGIN
   SELECT string_agg(quote_literal(word) || ':*', ' & ')::tsquery INTO starts
     FROM unnest(tsvector_to_array({lexemes("wanted")})) AS word;
   RETURN QUERY SELECT id FROM {table}
-    WHERE search @@ (quote_literal(':' || tenant)::tsquery && starts)
+    WHERE ({vector}) @@ (quote_literal(':' || tenant)::tsquery && starts)
       AND tenant_id = tenant::uuid
     LIMIT {SEARCH_LIMIT};
 END $$
@@ -62,6 +72,14 @@ END $$
         f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC",
         f"GRANT EXECUTE ON FUNCTION {name} TO signalbox_app",
     ]
+
+
+def sought(text: str) -> str | None:
+    """What of a search the database is given; None when no word is in it. Raises BAD_REQUEST for too long a text."""
+    if len(text) > SEARCH_CHARACTERS:
+        raise BadRequest(f"A search holds at most {SEARCH_CHARACTERS} characters.")
+    # The database cannot hold a NUL; to a search it is one more thing between words.
+    return text.replace("\x00", " ") if words(text) else None
 
 
 def words(text: str) -> list[str]:

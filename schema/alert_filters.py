@@ -79,7 +79,10 @@ class AlertFilter:
     include_ignored: bool | None = optional("Show those that a rule ignores as well; false when absent.")
     started_after: datetime | None = optional("Started then or later.")
     started_before: datetime | None = optional("Started before then.")
-    search: str | None = optional("Words of name, instance and job that start so; case does not matter.")
+    search: str | None = optional(
+        "Words of name, instance and job that start so; case does not matter. All alerts of at most 10,000 different "
+        "names, instances and jobs are found."
+    )
 
 
 @form("How alerts are sorted; ties are broken by id.")

@@ -30,6 +30,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "usage": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "alerts": ("dataloaders", "subscriptions", "resolvers", "schema", "tests/models", "tests/schema"),
     "alert_counts": ("dataloaders", "resolvers"),
+    "alert_series": ("dataloaders",),
     "alert_analysis": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "infrastructure": ("dataloaders", "resolvers", "schema", "tests/schema"),
     "secrets": ("dataloaders", "resolvers", "schema", "tests/resolvers", "tests/schema"),

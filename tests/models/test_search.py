@@ -111,6 +111,7 @@ async def test_a_search_longer_than_anything_searched_is_refused(database: Datab
         "search_contacts",
         "search_conversations",
         "search_messages",
+        "search_alert_series",
     ],
 )
 async def test_a_search_without_a_tenant_fails(database: Database, function: str) -> None:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from models.alert_series import KEEP_SERIES, SERIES_OF, SERIES_WORDS
 from models.protection import PLATFORM, SEARCH, protect
 from models.search import create_search_function
 
@@ -24,10 +25,35 @@ def upgrade() -> None:
         for statement in protect(table):
             op.execute(statement)
     due = "SELECT (tenant_id, id, escalate_at, analysis_lease_expires_at)"
-    found = "SELECT (tenant_id, id, search)"
-    for statement in protect("alerts", others=[(SEARCH, "SELECT", found), (PLATFORM, "SELECT", due)]):
+    for statement in protect("alerts", others=[(PLATFORM, "SELECT", due)]):
         op.execute(statement)
-    for statement in create_search_function("alerts"):
+    _series()
+
+
+def _series() -> None:
+    op.create_table(
+        "alert_series",
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("alert_name", sa.Text(), nullable=False),
+        sa.Column("instance", sa.Text(), nullable=True),
+        sa.Column("job", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_alert_series_tenant_id_tenants")),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_alert_series")),
+    )
+    op.create_index(
+        "ix_alert_series_words",
+        "alert_series",
+        [sa.literal_column(f"({SERIES_WORDS})")],
+        unique=False,
+        postgresql_using="gin",
+    )
+    found = "SELECT (tenant_id, id, alert_name, instance, job)"
+    for statement in (
+        *protect("alert_series", others=[(SEARCH, "SELECT", found)]),
+        *create_search_function("alert_series", SERIES_WORDS, "bigint"),
+        *KEEP_SERIES,
+    ):
         op.execute(statement)
 
 
@@ -146,15 +172,7 @@ def _alerts() -> None:
         sa.Column("ai_analysis", sa.Text(), nullable=True),
         sa.Column("recommendations", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column(
-            "search",
-            postgresql.TSVECTOR(),
-            sa.Computed(
-                "to_tsvector('simple'::regconfig, regexp_replace(coalesce(alert_name, '') || ' ' || coalesce(instance, '') || ' ' || coalesce(job, ''), '[\\x01-\\x2f\\x3a-\\x40\\x5b-\\x60\\x7b-\\x7f]+', ' ', 'g')) || array_to_tsvector(ARRAY[':' || tenant_id::text])",
-                persisted=True,
-            ),
-            nullable=False,
-        ),
+        sa.Column("series", sa.BigInteger(), sa.Computed(SERIES_OF, persisted=True), nullable=False),
         sa.Column("source_ref", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -244,11 +262,20 @@ def _alerts() -> None:
         ["tenant_id", "is_ignored", "alert_name", sa.literal_column("starts_at DESC"), sa.literal_column("id DESC")],
         unique=False,
     )
+    for name, which in (("newest", "is_ignored IS FALSE"), ("newest_ignored", "is_ignored IS TRUE")):
+        op.create_index(
+            f"ix_alerts_by_{name}",
+            "alerts",
+            ["tenant_id", "starts_at", "id", "series"],
+            unique=False,
+            postgresql_where=sa.text(which),
+        )
     op.create_index(
-        "ix_alerts_by_newest",
+        "ix_alerts_by_series",
         "alerts",
-        ["tenant_id", "is_ignored", sa.literal_column("starts_at DESC"), sa.literal_column("id DESC")],
+        ["tenant_id", "is_ignored", "series", sa.literal_column("starts_at DESC"), sa.literal_column("id DESC")],
         unique=False,
+        postgresql_where=sa.text("severity_rank > 0"),
     )
     op.create_index(
         "ix_alerts_by_severity",
@@ -292,7 +319,6 @@ def _alerts() -> None:
     )
     op.create_index("ix_alerts_resolved_by", "alerts", ["tenant_id", "resolved_by"], unique=False)
     op.create_index("ix_alerts_rule", "alerts", ["tenant_id", "matched_rule_id"], unique=False)
-    op.create_index("ix_alerts_search", "alerts", ["search"], unique=False, postgresql_using="gin")
     op.create_index(
         "ix_alerts_worst",
         "alerts",

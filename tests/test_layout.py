@@ -55,6 +55,7 @@ FOUNDATIONS: Final = frozenset(
         "migrate",
         "months",
         "protection",
+        "readers",
         "reads",
         "roles",
         "scopes",

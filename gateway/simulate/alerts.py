@@ -18,6 +18,7 @@ from gateway.simulate.public_api import Away
 PATH: Final = "/ingest/alertmanager"
 _NONE: Final = "0001-01-01T00:00:00Z"
 _MOST_FIRING: Final = 20
+_MOST_UNSENT: Final = 200
 _NAMES: Final = (
     ("HighCPUUsage", "critical", "node-exporter"),
     ("HighMemoryUsage", "warning", "node-exporter"),
@@ -71,20 +72,18 @@ class AlertStorm:
         self._clock = clock
         self._instances = instances
         self._firing: dict[str, _Firing] = {}
-        self._unsent: list[dict[str, Any]] = []
+        self._unsent: dict[tuple[str, str], dict[str, Any]] = {}
         self.raised = self.resolved = self.flapped = 0
 
     async def step(self, api: Posts, token: str) -> None:
         """Change something and tell of it. Raises Away, with nothing lost, and Refused."""
-        self._unsent += self._changes()
-        body = {"version": "4", "receiver": "signalbox", "groupKey": "{}:{}", "alerts": self._unsent}
-        try:
-            await api.post(PATH, token, body)
-        except Away:
-            # It will be sent again, and what has been sent twice is one alert.
-            self._unsent = self._unsent[-200:]
-            raise
-        self._unsent = []
+        if len(self._unsent) < _MOST_UNSENT:
+            # Of each firing the last word; while too much waits to be sent, nothing new happens.
+            self._unsent |= {(one["fingerprint"], one["startsAt"]): one for one in self._changes()}
+        alerts = list(self._unsent.values())
+        await api.post(PATH, token, {"version": "4", "receiver": "signalbox", "groupKey": "{}:{}", "alerts": alerts})
+        # Not when it was not taken: then all of it is sent again, and what has been sent twice is one alert.
+        self._unsent = {}
 
     async def run(self, api: Posts, token: str, rest: Callable[[], Awaitable[None]]) -> None:
         """Step until ``rest``, which waits between two steps, raises or is cancelled."""

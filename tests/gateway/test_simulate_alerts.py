@@ -74,6 +74,19 @@ async def test_what_was_not_taken_is_sent_again() -> None:
     assert len(api.bodies[0]["alerts"]) > 0
 
 
+async def test_no_end_is_lost_however_long_the_gateway_is_away() -> None:
+    storm, api = AlertStorm("7", Clock()), Recorded(away=1_000)
+    for _ in range(1_000):
+        with pytest.raises(Away):
+            await storm.step(api, "key")
+    await storm.step(api, "key")
+    (body,) = api.bodies
+    told = [(one["fingerprint"], one["startsAt"], one["status"]) for one in body["alerts"]]
+    assert [status for _, _, status in told].count("resolved") == storm.resolved > 0
+    # One word of each firing, and no more of them than one delivery holds.
+    assert len({firing[:2] for firing in told}) == len(told) <= 250
+
+
 async def test_the_gateway_takes_all_of_it(database: Database, tenants: Tenants) -> None:
     storm, api = await _storm()
     intake = intake_of(database)

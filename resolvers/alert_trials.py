@@ -102,10 +102,7 @@ async def alert_rule_history(call: Call, **draft: Unpack[Draft]) -> History:
     since = draft.get("started_after", now - _WEEK)
     if not now - LONGEST_PAST <= since <= now:
         raise invalid(f"This is a time of the last {LONGEST_PAST.days} days.", "input", "startedAfter")
-    rules = await _rules(call)
-    if "instead_of_id" in draft and draft["instead_of_id"] not in {rule.id for rule in rules}:
-        raise not_found("alert rule", "input", "insteadOfId")
-    tried, book = _with_draft([rule for rule in rules if rule.enabled], draft)
+    tried, book = _with_draft(await _rules(call), draft)
     past = await past_alerts(call.services.database, call.tenant_id, since, MOST_EXAMINED + 1)
     complete, past = len(past) <= MOST_EXAMINED, past[:MOST_EXAMINED]
     alone, matched = RuleBook([tried]), 0
@@ -153,17 +150,30 @@ def _tried(one: SentAlert | Refusal, book: RuleBook, rules: dict[UUID, AlertRule
 
 
 def _with_draft(rules: list[AlertRule], draft: Draft) -> tuple[Rule, RuleBook]:
-    """The rule to try, and all rules with it in its place: behind those of its priority, for it is the youngest."""
-    rule_id = draft.get("instead_of_id", NIL)
+    """The rule to try, and the enabled ones with it in its place. Raises INVALID, NOT_FOUND.
+
+    A new one is the youngest of its priority; one that takes another's place is as old as that is.
+    """
+    replaced: AlertRule | None = None
+    if "instead_of_id" in draft:
+        replaced = next((rule for rule in rules if rule.id == draft["instead_of_id"]), None)
+        if replaced is None:
+            raise not_found("alert rule", "input", "insteadOfId")
     patterns = (
         line(draft.get("alert_name_pattern", ANYTHING), PATTERN_LIMIT, "alertNamePattern"),
         line(draft.get("severity_pattern", ANYTHING), PATTERN_LIMIT, "severityPattern"),
         line(draft.get("instance_pattern", ANYTHING), PATTERN_LIMIT, "instancePattern"),
         line(draft.get("job_pattern", ANYTHING), PATTERN_LIMIT, "jobPattern"),
     )
-    tried = Rule(rule_id, patterns, draft.get("action", AlertAction.MANUAL))
+    tried = Rule(replaced.id if replaced is not None else NIL, patterns, draft.get("action", AlertAction.MANUAL))
     priority = within(draft.get("priority", DEFAULT_PRIORITY), 0, 1_000_000, "priority")
-    others = [rule for rule in rules if rule.id != rule_id]
-    before = [_compiled(rule) for rule in others if rule.priority <= priority]
-    after = [_compiled(rule) for rule in others if rule.priority > priority]
+
+    def comes_before(rule: AlertRule) -> bool:
+        if rule.priority != priority or replaced is None:
+            return rule.priority <= priority
+        return (rule.created_at, rule.id) < (replaced.created_at, replaced.id)
+
+    others = [rule for rule in rules if rule.enabled and rule is not replaced]
+    before = [_compiled(rule) for rule in others if comes_before(rule)]
+    after = [_compiled(rule) for rule in others if not comes_before(rule)]
     return tried, RuleBook([*before, tried, *after])

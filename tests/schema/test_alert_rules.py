@@ -269,3 +269,21 @@ async def test_a_rule_is_tried_on_what_came_in_the_last_days(alerting: Alerting,
     for bad in unacceptable:
         refusal = await history(**bad)
         assert (refusal["examined"], refusal["userErrors"][0]["code"]) == (None, "INVALID")
+
+
+async def test_a_change_of_a_rule_is_tried_at_the_rules_own_age(alerting: Alerting) -> None:
+    older, younger = [await make(alerting, name=name, alertNamePattern="*", priority=50) for name in ("a", "b")]
+    await alerting.send(_recent("one", 1))
+    told = []
+    for said in ({"insteadOfId": older["id"]}, {"insteadOfId": younger["id"]}, {}):
+        draft = {"alertNamePattern": "*", "action": "IGNORE", "priority": 50} | said
+        answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft)
+        told.append(answer["alertRuleHistory"]["decided"])
+    assert told == [1, 0, 0]
+    # Where it stands elsewhere than before, its age counts among the rules there.
+    assert (await done(alerting.gateway, alerting.admin, UPDATE, id=older["id"], expectedVersion=1, priority=90))["id"]
+    draft = {"alertNamePattern": "*", "action": "IGNORE", "priority": 50, "insteadOfId": older["id"]}
+    answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft)
+    assert answer["alertRuleHistory"]["decided"] == 1
+    refusal = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft | {"insteadOfId": nobody("alert_rule")})
+    assert refusal["alertRuleHistory"]["userErrors"] == [{"code": "NOT_FOUND", "field": ["input", "insteadOfId"]}]

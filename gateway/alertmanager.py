@@ -32,6 +32,7 @@ MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 _BODY_SECONDS: Final = 15.0
 _STORE_SECONDS: Final = 30.0
 _READ_AT_ONCE: Final = 100  # then the loop gets its turn
+_SHOWN_CHARACTERS: Final = 128
 
 
 class TakesAlerts(Protocol):
@@ -106,8 +107,15 @@ def _parse(body: bytes) -> list[Any]:
     return alerts
 
 
+def _repeated(value: Any) -> str | None:
+    # What is no text, or too long a one, is what the error is about: it is not sent back.
+    return value if isinstance(value, str) and len(value) <= _SHOWN_CHARACTERS else None
+
+
 def _show(said: Any, outcome: Receipt | Refusal) -> dict[str, Any]:
-    shown = {name: said.get(name) if isinstance(said, dict) else None for name in ("fingerprint", "startsAt")}
+    shown = {
+        name: _repeated(said.get(name) if isinstance(said, dict) else None) for name in ("fingerprint", "startsAt")
+    }
     if isinstance(outcome, Receipt):
         return {**shown, "alertId": encode(Alert.__typeid__, outcome.alert_id), "outcome": outcome.reception.value}
     return {

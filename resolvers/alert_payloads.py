@@ -24,6 +24,8 @@ NAME_LIMIT: Final = 500
 TEXT_LIMIT: Final = 16_384
 MOST_TEXTS: Final = 200
 ALERT_LIMIT_BYTES: Final = 131_072
+MOST_LEVELS: Final = 64
+"""Of lists and objects in each other, as in an operation's variables: less than the encoders bear."""
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 """How Go writes a time that is none: 0001-01-01T00:00:00Z."""
@@ -56,8 +58,7 @@ def _read(value: dict[str, Any]) -> SentAlert:
     ends_at = _time(value.get("endsAt"), "endsAt")
     if ends_at is not None and ends_at < starts_at:
         raise invalid("It ends before it starts.", "endsAt")
-    if b"\\u0000" in (said := orjson.dumps(value)) or len(said) > ALERT_LIMIT_BYTES:
-        raise invalid(f"An alert has at most {ALERT_LIMIT_BYTES:,} bytes, none of them zero.")
+    _require_storable(value)
     return SentAlert(
         fingerprint=_fingerprint(value.get("fingerprint")),
         status=_status(value.get("status")),
@@ -67,6 +68,28 @@ def _read(value: dict[str, Any]) -> SentAlert:
         annotations=annotations,
         raw=value,
     )
+
+
+def _require_storable(value: dict[str, Any]) -> None:
+    """Raises INVALID for what the database could not hold, or nobody could read again."""
+    level: list[Any] = [value]
+    for _ in range(MOST_LEVELS):
+        level = [inner for one in level for inner in _within(one)]
+        if not level:
+            break
+        if any(isinstance(one, str) and "\0" in one for one in level):
+            raise invalid("An alert has no character that is zero.")
+    if any(isinstance(one, dict | list) for one in level):
+        raise invalid(f"An alert has at most {MOST_LEVELS} levels of lists and objects.")
+    if len(orjson.dumps(value)) > ALERT_LIMIT_BYTES:
+        raise invalid(f"An alert has at most {ALERT_LIMIT_BYTES:,} bytes.")
+
+
+def _within(value: Any) -> list[Any]:
+    """What stands in a list, or in an object, names included."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else []
 
 
 def _fingerprint(value: Any) -> str:

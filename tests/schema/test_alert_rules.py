@@ -275,15 +275,15 @@ async def test_a_change_of_a_rule_is_tried_at_the_rules_own_age(alerting: Alerti
     older, younger = [await make(alerting, name=name, alertNamePattern="*", priority=50) for name in ("a", "b")]
     await alerting.send(_recent("one", 1))
     told = []
-    for said in ({"insteadOfId": older["id"]}, {"insteadOfId": younger["id"]}, {}):
-        draft = {"alertNamePattern": "*", "action": "IGNORE", "priority": 50} | said
-        answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft)
+    draft: dict[str, Any] = {"alertNamePattern": "*", "action": "IGNORE", "priority": 50}
+    changes: tuple[dict[str, Any], ...] = ({"insteadOfId": older["id"]}, {"insteadOfId": younger["id"]}, {})
+    for said in changes:
+        answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft | said)
         told.append(answer["alertRuleHistory"]["decided"])
     assert told == [1, 0, 0]
     # Where it stands elsewhere than before, its age counts among the rules there.
     assert (await done(alerting.gateway, alerting.admin, UPDATE, id=older["id"], expectedVersion=1, priority=90))["id"]
-    draft = {"alertNamePattern": "*", "action": "IGNORE", "priority": 50, "insteadOfId": older["id"]}
-    answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft)
+    answer = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft | {"insteadOfId": older["id"]})
     assert answer["alertRuleHistory"]["decided"] == 1
     refusal = await alerting.gateway.data(alerting.viewer, HISTORY, input=draft | {"insteadOfId": nobody("alert_rule")})
     assert refusal["alertRuleHistory"]["userErrors"] == [{"code": "NOT_FOUND", "field": ["input", "insteadOfId"]}]

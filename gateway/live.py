@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from gateway.metrics import SUBSCRIPTIONS
 from gateway.shared_answers import SharedAnswers
 from models import Scope
 from models.errors import Forbidden, Internal, RequestError
@@ -26,11 +27,12 @@ Answer = Callable[[Call, Any], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class _Subscription:
-    """What every subscriber has: who asked, how an item is answered, and the scope that the stream demands."""
+    """What every subscriber has: who asked, how an item is answered, the scope that the stream demands, its name."""
 
     call: Call
     answer: Answer
     scope: Scope | None
+    stream: str
 
     def refusal(self, principal: Principal) -> RequestError | None:
         """Why a caller of these rights is sent no more of it: each right it was begun with may count in its items."""
@@ -64,7 +66,8 @@ class DurableSubscription(_Subscription):
             render=self._render,
             chained=self.chained,
         )
-        await self.call.services.fanout.serve(question, self.source.after, sink, self.place)
+        with SUBSCRIPTIONS.labels(self.stream).track_inprogress():
+            await self.call.services.fanout.serve(question, self.source.after, sink, self.place)
 
     async def _render(self, items: Sequence[Item]) -> list[bytes]:
         # One fresh scope for all items: an entity is read once a batch, and never from an earlier one.
@@ -91,6 +94,10 @@ class EphemeralSubscription(_Subscription):
 
     async def run(self, sink: Sink) -> None:
         """Serve until the source ends. Raises INTERNAL when it breaks, and what ``sink`` raises."""
+        with SUBSCRIPTIONS.labels(self.stream).track_inprogress():
+            await self._follow(sink)
+
+    async def _follow(self, sink: Sink) -> None:
         events: AsyncIterator[Any] = aiter(self.source)
         try:
             while True:

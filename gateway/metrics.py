@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Final
 
-from prometheus_client import REGISTRY, Counter
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import REGISTRY, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.transports.open_connections import OpenConnections
+from gateway.transports.open_connections import OpenConnections, TransportCounters
 from resolvers.call import Services
 from resolvers.webhook_counters import WebhookCounters
+from subscriptions.fanout import Fanout
 
 OPERATIONS: Final = Counter(
     "signalbox_operations_total", "GraphQL operations by kind and outcome.", ["kind", "outcome"]
 )
 THROTTLED: Final = Counter("signalbox_throttled_total", "Operations and ingest requests refused by a rate limit.")
+SUBSCRIPTIONS: Final = Gauge("signalbox_subscriptions", "Subscriptions under way, by the field they follow.", ["field"])
 
 
 class _Observed(Collector):
@@ -32,7 +34,8 @@ class _Observed(Collector):
         """Every number, as of now."""
         yield GaugeMetricFamily("signalbox_sockets", "Open WebSockets.", self._connections.sockets)
         yield GaugeMetricFamily("signalbox_http_streams", "Open HTTP streams.", self._connections.streams)
-        yield GaugeMetricFamily("signalbox_tails", "Tenants whose log is followed.", self._services.tails.followed)
+        yield from transport_metrics(self._connections.counters)
+        yield from stream_metrics(self._services.fanout)
         yield GaugeMetricFamily("signalbox_bus_healthy", "1 while the bus hears itself.", self._services.bus.healthy)
         yield from _counters("signalbox_bus", self._services.bus.counters)
         yield from _counters("signalbox_beats", self._services.heartbeats.counters)
@@ -60,6 +63,43 @@ def webhook_metrics(counters: WebhookCounters) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "signalbox_webhooks_waited_seconds", "For how long the longest due delivery is due.", counters.waited_seconds
+    )
+
+
+def transport_metrics(counters: TransportCounters) -> Iterator[Metric]:
+    """How connections came and went."""
+    for name, what in (("sockets", "WebSockets"), ("streams", "HTTP streams")):
+        opened = getattr(counters, f"{name}_opened")
+        yield CounterMetricFamily(f"signalbox_{name}_opened", f"{what} opened since the start.", opened)
+    closes = CounterMetricFamily("signalbox_socket_closes", "WebSockets closed by us, by close code.", labels=["code"])
+    for code, number in sorted(counters.closes.items()):
+        closes.add_metric([str(code)], number)
+    yield closes
+    cut = CounterMetricFamily(
+        "signalbox_connections_cut", "Connections cut off: they read too slowly, or answered no ping.", labels=["why"]
+    )
+    cut.add_metric(["stuck"], counters.cut_stuck)
+    cut.add_metric(["silent"], counters.cut_silent)
+    yield cut
+
+
+def stream_metrics(fanout: Fanout) -> Iterator[Metric]:
+    """How durable streams fare."""
+    tails = fanout.tails
+    yield GaugeMetricFamily("signalbox_tails", "Tenants whose log is followed.", tails.followed)
+    yield GaugeMetricFamily("signalbox_stream_groups", "Questions answered once for all who ask them.", fanout.groups)
+    yield CounterMetricFamily("signalbox_stream_deliveries", "Events delivered to subscribers.", fanout.delivered)
+    yield CounterMetricFamily(
+        "signalbox_stream_catch_up_reads", "Reads of the log behind what is kept.", tails.counters.catch_up_reads
+    )
+    yield CounterMetricFamily(
+        "signalbox_stream_gaps", "Streams told that what they missed is not to be had.", tails.counters.unrecovered
+    )
+    yield HistogramMetricFamily(
+        "signalbox_stream_lag_seconds",
+        "From a change's writing to its reading by this process.",
+        buckets=list(tails.counters.lags.buckets()),
+        sum_value=tails.counters.lags.total_seconds,
     )
 
 

@@ -123,10 +123,10 @@ class GatewayOperations:
         assert sharing is not None
         if not isinstance(source, DurableSource):
             key = sharing.key(request, call.who, personal=sharing.noted)
-            return EphemeralSubscription(call, answer, sharing.scope, source, key, self.shared)
+            return EphemeralSubscription(call, answer, sharing.scope, sharing.stream, source, key, self.shared)
         personal = source.personal or (sharing.noted and not source.noted)
         key = sharing.key(request, call.who, personal=personal)
-        return DurableSubscription(call, answer, sharing.scope, source, key, chained=sharing.chained)
+        return DurableSubscription(call, answer, sharing.scope, sharing.stream, source, key, chained=sharing.chained)
 
     async def _answer_event(self, request: OperationRequest, call: Call, event: Any) -> bytes:
         """One item's answer, encoded."""

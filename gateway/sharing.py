@@ -55,6 +55,8 @@ class Sharing:
     """What the stream itself demands."""
     noted: bool = False
     """Whether some field writes down who looked."""
+    stream: str = ""
+    """The name of the field that it follows."""
 
     def key(self, request: OperationRequest, principal: Principal, *, personal: bool = False) -> Hashable:
         """Equal for subscribers who get equal bytes; ``personal`` where they get different events."""
@@ -90,6 +92,7 @@ class _Reader(Visitor):
         self.variables: dict[str, int] = {}
         self.place: str | None = None
         self.scope: Scope | None = None
+        self.stream = ""
 
     def enter_field(self, node: FieldNode, *_: object) -> None:
         """A field: whose it is, and whether it is the root's place."""
@@ -103,6 +106,7 @@ class _Reader(Visitor):
             return
         if isinstance(declared, Stream):
             self.scope = declared.spec.scope
+            self.stream = node.name.value
             self._read_place(node)
             return
         spec = declared.spec
@@ -150,4 +154,12 @@ def sharing_of(schema: GraphQLSchema, document: DocumentNode, operation: Operati
             visit(fragments[name], TypeInfoVisitor(types, reader))
     sole = reader.place is not None and reader.variables.get(reader.place) == 1
     place = reader.place if sole else None
-    return Sharing(reader.personal, frozenset(reader.scopes), place, reader.chained, reader.scope, reader.noted)
+    return Sharing(
+        reader.personal,
+        frozenset(reader.scopes),
+        place,
+        reader.chained,
+        reader.scope,
+        reader.noted,
+        reader.stream,
+    )

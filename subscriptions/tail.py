@@ -17,13 +17,14 @@ from uuid import UUID
 import orjson
 from sqlalchemy import BigInteger, ColumnElement, Uuid, bindparam, func, literal_column, select
 
-from models import Event, StreamFloor, TenantStream
+from models import Event, StreamFloor, TenantStream, utcnow
 from models.database import Database
 from models.errors import Unavailable
 from models.reads import Read
 from subscriptions.bus import GAP, Bus
 from subscriptions.channels import all_events_channels, decode_wakeup
 from subscriptions.cursor import IDENTITY, Cursor, epoch_of, read_epoch
+from subscriptions.lags import TailCounters
 from subscriptions.shared_reads import SharedReads
 
 RING_EVENTS: Final = 4096
@@ -58,12 +59,15 @@ class LogReplaced(Exception):
 class Tail:
     """One tenant's log as this process has read it: the head and the newest events."""
 
-    def __init__(self, database: Database, tenant_id: UUID, head: int, catch_ups: asyncio.Semaphore) -> None:
+    def __init__(
+        self, database: Database, tenant_id: UUID, head: int, catch_ups: asyncio.Semaphore, counters: TailCounters
+    ) -> None:
         self.tenant_id = tenant_id
         self.head = head
         self.followers = 0
         self._database = database
         self._catch_ups = catch_ups
+        self._counters = counters
         self._behind: SharedReads[int, list[Event]] = SharedReads(self._read_behind, f"catch-up {tenant_id}")
         self._ring: deque[Event] = deque()
         self._sizes: deque[int] = deque()
@@ -112,6 +116,7 @@ class Tail:
 
     async def _read_behind(self, seq: int) -> list[Event]:
         async with self._catch_ups:
+            self._counters.catch_up_reads += 1
             return await read_after(self._database, self.tenant_id, seq)
 
     async def _run(self) -> None:
@@ -135,6 +140,7 @@ class Tail:
     def _take(self, events: Sequence[Event]) -> None:
         if not events:
             return
+        self._counters.lags.note((utcnow() - events[0].occurred_at).total_seconds())
         for event in events:
             self._ring.append(event)
             self._sizes.append(_size_of(event))
@@ -160,6 +166,7 @@ class Tails:
         self._epoch_at = -EPOCH_SECONDS
         self._epochs: SharedReads[None, bytes] = SharedReads(lambda _: read_epoch(database), "epoch of the log")
         self._catch_ups = asyncio.Semaphore(CATCH_UPS)
+        self.counters = TailCounters()
         self._bounds: SharedReads[UUID, tuple[int, int]] = SharedReads(self._read_bounds, "bounds of a log")
 
     async def start(self) -> None:
@@ -233,6 +240,7 @@ class Tails:
             return head, True
         cursor = Cursor.decode(after)
         if cursor is None or cursor.epoch != epoch or not floor <= cursor.seq <= head:
+            self.counters.unrecovered += 1
             return head, False
         return cursor.seq, True
 
@@ -245,7 +253,8 @@ class Tails:
             # Somebody may have made it meanwhile; from here to the count nobody can come between.
             tail = self._tails.get(tenant_id)
             if tail is None:
-                tail = self._tails[tenant_id] = Tail(self._database, tenant_id, head, self._catch_ups)
+                tail = Tail(self._database, tenant_id, head, self._catch_ups, self.counters)
+                self._tails[tenant_id] = tail
                 tail.start()
         tail.followers += 1
         tail.wake()

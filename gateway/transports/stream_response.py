@@ -64,6 +64,7 @@ class StreamResponse:
         watcher = asyncio.create_task(self._watch(receive), name=f"stream watch {self._request_id}")
         with self._held:
             self._held.enter_context(self._connections.holding(self, "stream"))
+            self._connections.counters.streams_opened += 1
             try:
                 await self._relay(outbox)
                 await self._end(outbox)

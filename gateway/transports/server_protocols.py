@@ -24,15 +24,45 @@ from gateway.transports.options import TransportOptions
 EXTENSION = "signalbox.transport"
 WRITE_BUFFER_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 64 * 1024
+HEAD_SECONDS = 30.0
+"""Within which a connection has to have said what it wants."""
+UNACKNOWLEDGED_SECONDS = 20.0
+"""How long what was sent may go unanswered by the peer's kernel: with the beats of idle streams 32 s at most. A seat
+is held until then, and Linux alone would go on trying for a quarter of an hour."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with the transport among the scope's extensions."""
+    """uvicorn's HTTP protocol, with the transport among the scope's extensions, and bounded patience for a head."""
+
+    _no_head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: {"transport": self.transport}}
+        if self._no_head is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        # uvicorn has no such deadline: who connects and says nothing, or a letter a minute, would stay for ever.
+        self._no_head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._no_head is not None:
+            self._no_head.cancel()
+            self._no_head = None
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -103,6 +133,9 @@ def _narrow(transport: Transport) -> None:
     raw = transport.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if raw.family in (socket.AF_INET, socket.AF_INET6):
+            # A client that vanished answers nothing, and an idle stream never fills the buffer that would show it.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_SECONDS * 1000))
 
 
 def abort(scope: Scope) -> bool:

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
+from gateway.transports.options import TransportOptions
 from subscriptions.cursor import Cursor
 from tests.faults.checker import Audience, check
 from tests.faults.journal import Follower, all_stopped
@@ -116,7 +117,7 @@ async def test_frames_that_break_the_protocol_close_their_own_socket_only(stage:
     record(3, SHOW, n=len(found), figure="frames that break the protocol, each with its close code")
 
 
-async def test_a_thousand_subscriptions_on_one_socket_are_fifty_and_an_error_each(stage: Stage) -> None:
+async def test_a_thousand_subscriptions_on_one_socket_are_twenty_and_an_error_each(stage: Stage) -> None:
     guest = await stage.guest()
     async with _unharmed(stage, guest):
         client = await opened(stage.gateways[0].url, guest.key)
@@ -132,7 +133,7 @@ async def test_a_thousand_subscriptions_on_one_socket_are_fifty_and_an_error_eac
                     answered.setdefault(message["id"], "running")
         running = sum(one == "running" for one in answered.values())
         assert set(answered.values()) == {"running", "LIMIT_EXCEEDED"}
-        assert 0 < running < 1000
+        assert running == TransportOptions().operations_per_socket
         client.transport.abort()
     record(3, SHOW, n=1000, figure=f"1,000 subscriptions on one socket: {running} run, the others LIMIT_EXCEEDED")
 

@@ -139,7 +139,7 @@ class _Group:
         self.seq = -1
         self.previous = ""
         self._fanout = fanout
-        self._checkpoint_seconds = checkpoint_seconds
+        self.checkpoint_seconds = checkpoint_seconds
         self.payloads = Payloads(question.render, chained=question.chained)
         # In step: what each is handed on with. Nothing is read or written of a member that goes with the group.
         self._in_step: dict[_Member, Callable[[Batch], bool]] = {}
@@ -182,7 +182,7 @@ class _Group:
 
     async def _run(self) -> None:
         now = asyncio.get_running_loop().time
-        silent_until = now() + self._checkpoint_seconds
+        silent_until = now() + self.checkpoint_seconds
         async with self._fanout.tails.follow(self.question.tenant_id) as tail:
             while True:
                 try:
@@ -190,7 +190,7 @@ class _Group:
                         events = await tail.after(self.seq)
                 except TimeoutError:
                     await _patiently(self._checkpoint)
-                    silent_until = now() + self._checkpoint_seconds
+                    silent_until = now() + self.checkpoint_seconds
                 except Unavailable:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
@@ -199,7 +199,7 @@ class _Group:
                         self._disband()
                         return
                     if await _patiently(self._answer, events):
-                        silent_until = now() + self._checkpoint_seconds
+                        silent_until = now() + self.checkpoint_seconds
                     if self._is_empty:
                         self._disband()
                         return
@@ -316,6 +316,7 @@ class _Subscriber:
         self._tail = tail
         self._sink = sink
         self._seq = start.seq
+        self._silent_until = 0.0
         self.previous = start.encode()
 
     async def run(self, recovered: bool) -> None:
@@ -343,6 +344,11 @@ class _Subscriber:
         if deliveries:
             await self._hand(await _patiently(group.payloads.of, deliveries), deliveries)
             self._fanout.delivered += len(deliveries)
+        elif asyncio.get_running_loop().time() >= self._silent_until:
+            # Nothing matched for so long: whoever is cut off now goes on from here, not from where it began.
+            cursor = Cursor(group.epoch, events[-1].seq).encode()
+            await self._hand(await _patiently(group.question.render, [Checkpoint(cursor)]))
+            self.previous = cursor
         self._seq = events[-1].seq
 
     async def _hand(self, payloads: Sequence[bytes], deliveries: Sequence[Delivery] = ()) -> None:
@@ -353,6 +359,7 @@ class _Subscriber:
             handed += len(part)
             if deliveries:
                 self.previous = deliveries[handed - 1].cursor
+        self._silent_until = asyncio.get_running_loop().time() + self._group.checkpoint_seconds
 
 
 def parts_of(payloads: Sequence[bytes]) -> Iterator[list[bytes]]:

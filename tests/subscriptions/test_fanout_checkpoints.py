@@ -9,6 +9,7 @@ import pytest
 
 from models.database import Database
 from resolvers.call import Services
+from subscriptions.tail import BATCH
 from tests.subscriptions.audience import Audience, gathered
 from tests.world import running
 
@@ -47,6 +48,20 @@ async def test_a_checkpoint_moves_on_over_what_does_not_match(audience: Audience
     matching = await audience.commit(2)
     await reader.until_seq(matching)
     assert reader.has_unbroken_chain()
+
+
+async def test_who_catches_up_over_much_that_does_not_match_is_told_how_far_it_has_come(
+    services: Services, database: Database
+) -> None:
+    async with gathered(services, database, checkpoint_seconds=0.0) as audience:
+        await audience.commit(*[1] * 2 * BATCH)
+        matching = await audience.commit(1, 2)
+        late = await audience.joined(audience.question(2), await audience.cursor(0))
+        await late.until_seq(matching)
+        told = [one["cursor"] for one in late.items[: 1 + late.items.index(late.kinds("Delivery")[0])]]
+        places = [await audience.cursor(seq) for seq in (0, BATCH, 2 * BATCH, matching)]
+        assert told == places
+        assert late.has_unbroken_chain()
 
 
 async def test_who_resumes_across_a_checkpoint_has_a_chain_of_its_own(audience: Audience) -> None:

@@ -22,7 +22,7 @@ from resolvers.conversation_access import (
     subject_of_conversation,
     writable,
 )
-from resolvers.messages import begin_message
+from resolvers.messages import begin_message, require_agent
 from resolvers.validation import speech, within
 from subscriptions.replies import MOST_OPEN, MOST_PIECES, PIECE_LIMIT_BYTES, Piece, Place, Told, Typing
 
@@ -59,8 +59,10 @@ async def publish_message_chunk(
 ) -> str:
     """Add a piece to a reply, which begins without ``message_id``; the TypeID of its message. The first commits.
 
-    Raises INVALID, NOT_FOUND, CONFLICT out of order, EXPIRED, ILLEGAL_TRANSITION after the end, LIMIT_EXCEEDED.
+    Raises FORBIDDEN for people, INVALID, NOT_FOUND, CONFLICT out of order, EXPIRED, ILLEGAL_TRANSITION after the end,
+    LIMIT_EXCEEDED.
     """
+    require_agent(call)
     checked = speech(text, PIECE_LIMIT_BYTES, "text")
     within(index, 0, MOST_PIECES, "index")
     if message_id is None:

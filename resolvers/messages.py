@@ -66,7 +66,7 @@ async def append_message(
     Raises FORBIDDEN for what only agents say, INVALID, NOT_FOUND, ILLEGAL_TRANSITION, LIMIT_EXCEEDED.
     """
     if role is not MessageRole.USER or message_id is not None or sanitized_content is not None:
-        call.require(Scope.MESSAGES_WRITE_AS_AGENT)
+        require_agent(call)
     said = Said(
         role=role,
         content=_content(content, tool_calls),
@@ -93,6 +93,16 @@ async def append_message(
         # After COMMIT: who is shown that the reply has ended finds the message.
         await call.services.reply_board.replies.end(Place(message.tenant_id, message.conversation_id), message.id)
     return message
+
+
+def require_agent(call: Call) -> None:
+    """Refuse whoever is no agent: without the scope, and every person. Raises FORBIDDEN.
+
+    Security boundary: administrators hold the scope to hand it on to keys, and put no words into an agent's mouth.
+    """
+    call.require(Scope.MESSAGES_WRITE_AS_AGENT)
+    if call.who.user_id is not None:
+        raise Forbidden("People say USER messages; an agent speaks with a key of its own.")
 
 
 async def begin_message(call: Call, conversation_id: UUID, message_id: UUID) -> Message:

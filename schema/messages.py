@@ -120,7 +120,7 @@ class AppendMessageInput:
 
     conversation_id: ID = required("Where.", of="conversation")
     message_id: ID | None = optional("The id under which the reply was published in chunks.", of="message")
-    role: MessageRole = required("Who speaks; all but USER needs messages:write_as_agent.")
+    role: MessageRole = required("Who speaks; people say USER, all else needs a key with messages:write_as_agent.")
     content: str = required("At most 131,072 bytes; empty only with toolCalls.")
     sanitized_content: str | None = optional("The same without what is personal; needs messages:write_as_agent.")
     content_type: MessageContentType | None = optional("TEXT when absent.")

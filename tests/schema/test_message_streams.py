@@ -212,7 +212,7 @@ async def test_pieces_out_of_place_or_after_the_end_are_refused(talk: Talk) -> N
 
 async def test_a_piece_needs_its_scope_and_a_conversation_that_goes_on(talk: Talk) -> None:
     here = await talk.start()
-    for who in (talk.member, talk.operator):
+    for who in (talk.member, talk.operator, talk.admin):
         asked = {"conversationId": here, "index": 0, "text": "x"}
         assert await talk.code(who, CHUNK, input=asked) == {"FORBIDDEN"}
     await talk.done(talk.member, ARCHIVE, id=here)

@@ -32,6 +32,7 @@ STRICTER: Final = {
     "Mutation.createApiKey": "nobody hands out scopes that they do not hold",
     "Mutation.updateUser": "another's profile needs users:write",
     "Mutation.updateTenant": "a plan and a status are the platform's",
+    "Mutation.publishMessageChunk": "people put no words into an agent's mouth",
 }
 """What refuses more than its field's scope does, depending on what is asked."""
 

@@ -145,9 +145,10 @@ async def _why_gone(call: Call, conversation_id: UUID, message_id: UUID) -> Refu
     message: Message | None = await call.load(by_id(Message), message_id)
     if message is None or message.conversation_id != conversation_id:
         return not_found("message", "input", "messageId")
-    await writable(call, conversation_id, "input", "messageId")
+    conversation = await writable(call, conversation_id, "input", "messageId")
     if message.state is MessageState.FINAL:
         return _refused(Told.OVER, 0)
+    conversation.require_active("conversationId", show=False)
     return Refusal(
         RefusalCode.EXPIRED,
         "What was said of this reply so far is gone, or another began it; finish it with appendMessage.",

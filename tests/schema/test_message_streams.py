@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from models import Message, MessageState, Role
 from models.ids import encode, uuid7
+from subscriptions.replies import Place
 from tests.patience import DEADLINE
 from tests.schema.conftest import Gateway
-from tests.schema.talk import APPEND, ARCHIVE, CHUNK, TYPE, Talk, keyed
+from tests.schema.talk import APPEND, ARCHIVE, CHUNK, DELETE, TYPE, Talk, keyed, raw
 from tests.schema.test_audit import ACCESSES, person
 from tests.world import Tenants
 
@@ -220,6 +221,33 @@ async def test_a_piece_needs_its_scope_and_a_conversation_that_goes_on(talk: Tal
         "ILLEGAL_TRANSITION",
         ["input", "conversationId"],
     )
+
+
+@pytest.mark.parametrize(
+    ("document", "refusal"),
+    [
+        (ARCHIVE, ("ILLEGAL_TRANSITION", ["input", "conversationId"])),
+        (DELETE, ("NOT_FOUND", ["input", "messageId"])),
+    ],
+    ids=["archived", "deleted"],
+)
+async def test_a_reply_that_grows_ends_with_its_conversation(
+    talk: Talk, document: str, refusal: tuple[str, list[str]]
+) -> None:
+    here, there = await talk.start(), await talk.start()
+    said = {"conversationId": here, "text": "The light "}
+    reply = await talk.done(talk.key, CHUNK, **said, index=0)
+    other = await talk.done(talk.key, CHUNK, conversationId=there, text="Elsewhere", index=0)
+    async with viewing(talk, talk.member, CHUNKS, here) as viewer:
+        assert (await viewer.next())["isFinal"] is False
+        await talk.done(talk.member, document, id=here)
+        end = await viewer.next()
+        assert (end["messageId"], end["text"], end["isFinal"]) == (reply, "", True)
+    assert await talk.refused(talk.key, CHUNK, **said, messageId=reply, index=1) == refusal
+    replies = talk.gateway.services.reply_board.replies
+    assert await replies.read(Place(talk.tenant, raw("conversation", here))) == []
+    more = {"conversationId": there, "messageId": other, "index": 1, "text": " it goes on."}
+    assert await talk.done(talk.key, CHUNK, **more) == other
 
 
 async def test_who_types_is_told_to_who_watches(talk: Talk) -> None:

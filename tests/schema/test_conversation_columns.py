@@ -229,7 +229,12 @@ def _at(data: dict[str, Any], path: str) -> Any:
 
 @pytest.fixture(scope="module")
 async def read(gateway: Gateway, owner: AsyncEngine) -> dict[str, Any]:
-    """All of it, written by a member and a machine, read by an operator."""
+    """All of it, as an operator reads it."""
+    return await written(gateway, owner)
+
+
+async def written(gateway: Gateway, owner: AsyncEngine) -> dict[str, Any]:
+    """All of it, written by a member and a machine, read by an operator, and not by the neighbour."""
     tenants = await Tenants.make(gateway.services.database)
     talk = await Talk.begin(gateway, tenants.mine)
     ids = await _contacts(talk) | await _chat(talk)

@@ -89,6 +89,11 @@ async def _person(world: World) -> None:
 
 @pytest.fixture
 async def world(gateway: Gateway, tenants: Tenants) -> World:
+    """Everything written."""
+    return await written(gateway, tenants)
+
+
+async def written(gateway: Gateway, tenants: Tenants) -> World:
     """Everything written, each value unlike what stands there when nothing is said."""
     made = World(gateway, tenants)
     await _person(made)
@@ -102,7 +107,7 @@ async def _write_places(world: World) -> None:
     ids, who = world.ids, world.writer
     ids["parent"] = await place(world.gateway, who, "Business Core")
     ids["target"] = await place(world.gateway, who, "Successor")
-    part = {"ref": "1", "name": "Vancouver SEO Agent", "role": "Search engines", "tier": 1}
+    part = {"ref": "1", "name": "Vancouver SEO Agent", "role": "Search engines", "tier": 3}
     bundle = {"format": "signalbox.bundle/1", "id": "bundle_seo", "workspaces": [part]}
     made = await world.ask(who, IMPORT, input={"bundle": bundle, "parentId": ids["parent"]})
     ids["place"] = made["workspace"]["id"]
@@ -160,7 +165,7 @@ async def _workspaces(world: World) -> dict[str, bool]:
         "id": found["id"] == ids["place"],
         "name": found["name"] == "Vancouver SEO Agent",
         "role": found["role"] == "Search engines",
-        "tier": found["tier"] == 1,
+        "tier": found["tier"] == 3,
         "status": found["status"] == "DEGRADED",
         "source_bundle_id": found["sourceBundleId"] == "bundle_seo",
         "agent_card": found["agentCard"] == CARD,

@@ -41,17 +41,11 @@ async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replac
         left = agent.workspace_id
         if left is not None and (old := await _active(work, left)) is not None:
             old.end(AssignmentStatus.REMOVED, work.now, "moved")
-            kind, structure = "agent.moved", "AGENT_MOVED"
+            await _arrive(work, workspace, agent)
+            _record_move(work, workspace, await _source(work, left), before, agent_id)
+            return workspace
         await _arrive(work, workspace, agent)
-        work.tell(
-            workspace,
-            kind,
-            before,
-            structure=structure,
-            topic=EventTopic.STRUCTURE,
-            agent_id=agent_id,
-            target_id=left if kind == "agent.moved" else None,
-        )
+        work.tell(workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id)
     return workspace
 
 
@@ -145,6 +139,14 @@ async def _arrive(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:
     await work.session.flush()
     agent.workspace_id = workspace.id
     work.add(AgentAssignment(workspace_id=workspace.id, agent_id=agent.id, model=agent.model))
+
+
+async def _source(work: UnitOfWork, workspace_id: UUID) -> Workspace:
+    # Not locked: its agent is, by whoever comes for it, and workspaces are locked before agents.
+    found = await work.session.scalars(
+        select(Workspace).where(Workspace.tenant_id == work.tenant_id, Workspace.id == workspace_id)
+    )
+    return found.one()
 
 
 def _record_move(

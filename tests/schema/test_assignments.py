@@ -123,6 +123,26 @@ async def test_an_agent_moves_to_an_empty_place_and_both_places_are_told(gateway
     ]
 
 
+async def test_assigning_an_agent_that_works_elsewhere_is_told_in_both_places_as_a_move_is(
+    gateway: Gateway, tenants: Tenants
+) -> None:
+    who = principal(tenants.mine, user_id=uuid7())
+    here, there = await place(gateway, who, "Here"), await place(gateway, who, "There")
+    one, other = await agent(gateway, tenants.mine, "one"), await agent(gateway, tenants.mine, "other")
+    await assign(gateway, who, here, one)
+    await assign(gateway, who, there, other)
+    assert (await assign(gateway, who, there, one, replace=True))["workspace"]["agents"] == [{"id": one}]
+    assert (await structure(gateway, who, there))[-1] == ("AGENT_MOVED", one, here)
+    async with gateway.services.database.session(tenants.mine) as session:
+        told = await session.execute(
+            select(Event.kind, Event.workspace_id, Event.payload).order_by(Event.seq.desc()).limit(2)
+        )
+    assert [tuple(row) for row in told] == [
+        ("agent.left", parse(here, "workspace"), {}),
+        ("agent.moved", parse(there, "workspace"), {"from": here, "to": there}),
+    ]
+
+
 async def test_a_move_that_cannot_be_is_refused_and_changes_nothing(gateway: Gateway, tenants: Tenants) -> None:
     who = principal(tenants.mine, user_id=uuid7())
     here, there, gone = [await place(gateway, who, name) for name in ("Here", "There", "Gone")]

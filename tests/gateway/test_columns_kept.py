@@ -4,7 +4,7 @@ and everything is read as it was before."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from tests.schema.conftest import Gateway
 from tests.schema.staff import person
 from tests.world import Tenants
 
-AGENTS: Final = {
+AGENTS: Final[dict[Callable[..., Any], Mapping[str, str | None]]] = {
     agents.test_every_column_of_evo_ais_agents: agents.EVO_AGENT,
     agents.test_every_column_of_aios_agents: agents.AIOS_AGENT,
     agents.test_every_column_of_aios_templates: agents.AIOS_TEMPLATE,

@@ -1,7 +1,8 @@
 """This module is where it is worked out which agent a query is for, and why; nothing is remembered of the query.
 
-Points: 5 for the domain that was asked for, 3 for a domain that the query names, 2 for the agent's name, 1.5 for each
-capability and half a point for each longer word of the description. Eight points are certainty.
+Points: 5 for the domain that was asked for, or else that the query's words are about, as policies read them; 3 for a
+domain that the query names, 2 for the agent's name, 1.5 for each capability and half a point for each longer word of
+the description. Eight points are certainty.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataloaders.base import by_id
 from models import Agent
 from models.errors import BadRequest
 from resolvers.call import Call
+from resolvers.risk_signals import read
 
 QUERY_LIMIT: Final = 10_000
 MOST_ALTERNATIVES: Final = 5
@@ -28,6 +30,7 @@ _NAME_NAMED: Final = 2.0
 _CAPABILITY_NAMED: Final = 1.5
 _WORD_NAMED: Final = 0.5
 _LONGER_THAN: Final = 4
+_ABOUT: Final = "The query's words are about its domain."
 _WORD: Final = re.compile(r"\w+")
 _JOINED: Final = re.compile(r"[\s_-]+")
 
@@ -99,16 +102,20 @@ async def route_query(call: Call, *, query: str, domain: str | None = None) -> R
 
 
 def ranking(candidates: list[Candidate], query: str, domain: str | None) -> list[Scored]:
-    """The candidates, best first, in their own order where they are equal; routers only where there is nobody else."""
+    """The candidates, best first, in their own order where they are equal; routers only where there is nobody else.
+
+    Without ``domain`` it is what the query's words are about, General where they are about nothing that is known.
+    """
     asked = [one for one in candidates if not one.is_router] or candidates
     said = _folded(query)
-    scored = [Scored(one.id, list(_reasons(one, said, domain))) for one in asked]
+    about = (domain, "Its domain is the one that was asked for.") if domain else (read(query).domain, _ABOUT)
+    scored = [Scored(one.id, list(_reasons(one, said, *about))) for one in asked]
     return sorted(scored, key=lambda one: -one.score)
 
 
-def _reasons(agent: Candidate, said: str, domain: str | None) -> Iterator[Reason]:
-    if agent.domain and domain and agent.domain.casefold() == domain.casefold():
-        yield Reason("Its domain is the one that was asked for.", _SAME_DOMAIN)
+def _reasons(agent: Candidate, said: str, domain: str, why: str) -> Iterator[Reason]:
+    if agent.domain and agent.domain.casefold() == domain.casefold():
+        yield Reason(why, _SAME_DOMAIN)
     if _names(said, agent.domain or ""):
         yield Reason("The query names its domain.", _DOMAIN_NAMED)
     if _names(said, agent.name):

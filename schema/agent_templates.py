@@ -175,11 +175,15 @@ class AgentTemplateQueries:
     route_query: Route | None = computed(
         _route,
         "Which of the active agents a query is for; the oldest 1,000 are looked at. 5 points for the domain that is "
-        "asked for, 3 for one that the query names, 2 for the agent's name, 1.5 for each capability, 0.5 for each "
-        "longer word of the description.",
+        "asked for, or else that the query's words are about, 3 for one that the query names, 2 for the agent's name, "
+        "1.5 for each capability, 0.5 for each longer word of the description.",
         [
             Argument("query", str, "What somebody asked, at most 10,000 characters. It is not kept."),
-            Argument("domain", str | None, "The field it is known to be about, e.g. Finance."),
+            Argument(
+                "domain",
+                str | None,
+                "The field it is known to be about, e.g. Finance; read from the query when absent.",
+            ),
         ],
         scope=Scope.AGENTS_READ,
         cost=20,

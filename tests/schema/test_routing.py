@@ -34,6 +34,13 @@ def candidate(name: str = "one", **given: Any) -> Candidate:
         ({"domain": "Finance"}, "hello", "Fin", []),
         ({"domain": "Finance"}, "about finances", None, [3]),
         ({"domain": "Finance"}, "FINANCE please", "Finance", [5, 3]),
+        ({"domain": "Finance"}, "Please transfer $12,500 to vendor Apex Paving", None, [5]),
+        ({"domain": "Comms"}, "Draft a press release on the water main break", None, [5]),
+        ({"domain": "legal"}, "Summarise NDA terms", None, [5]),
+        ({"domain": "HR"}, "Summarise NDA terms", None, []),
+        ({"domain": "Finance"}, "Summarise NDA terms", "Finance", [5]),
+        ({"domain": "General"}, "hello", None, [5]),
+        ({"domain": "General"}, "Summarise NDA terms", None, []),
         ({"name": "support_triage"}, "is support triage there?", None, [2]),
         ({"name": "support_triage"}, "support_triage!", None, [2]),
         ({"name": "support_triage"}, "support", None, []),
@@ -103,6 +110,14 @@ async def test_a_query_goes_to_the_active_agent_that_knows_most_with_reasons_and
     assert all(one["reason"] for one in found["reasons"])
     assert [(one["agent"]["name"], one["score"]) for one in found["alternatives"]] == [("finance", 1.0)]
     assert len(statements) == 2
+
+
+async def test_what_a_query_is_about_is_read_from_its_words(gateway: Gateway, tenants: Tenants) -> None:
+    await _staff(gateway, tenants)
+    viewer = principal(tenants.mine, Role.VIEWER, user_id=uuid7())
+    found = (await gateway.data(viewer, ROUTE, asked="Please transfer $12,500 to vendor Apex Paving"))["routeQuery"]
+    assert (found["agent"], found["score"], found["confidence"]) == ({"name": "finance"}, 5.0, 0.625)
+    assert found["reasons"] == [{"reason": "The query's words are about its domain.", "points": 5.0}]
 
 
 async def test_where_nothing_speaks_for_anybody_the_oldest_answers(gateway: Gateway, tenants: Tenants) -> None:

@@ -10,18 +10,19 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ARRAY, Integer, Select, Uuid, bindparam, func, select, true
+from sqlalchemy import ARRAY, ColumnElement, Integer, Select, Uuid, bindparam, func, select, true
 from sqlalchemy.orm import aliased
 
 from dataloaders.base import ReadBatch
 from dataloaders.pages import PageEdge, Window
-from models import Message
+from models import Message, MessageState
 from models.database import Database, TenantSession
 from models.errors import BadRequest
 from models.reads import Read
 
 _CURSOR_MAX: Final = 64
 _LAST: Final = 2**31 - 1
+_MOST_ANSWERED: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -159,3 +160,14 @@ async def is_said_in(session: TenantSession, message_id: UUID, conversation_id: 
         )
     )
     return found is not None
+
+
+async def being_answered(session: TenantSession, whose: ColumnElement[bool]) -> list[UUID]:
+    """Conversations with a reply that is being written, among the messages that ``whose`` says; at most 1,000."""
+    found = await session.scalars(
+        select(Message.conversation_id)
+        .where(Message.tenant_id == session.tenant_id, Message.state == MessageState.WRITING, whose)
+        .distinct()
+        .limit(_MOST_ANSWERED)
+    )
+    return list(found)

@@ -9,15 +9,16 @@ from collections import Counter
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import AccessType, Contact, Conversation, DataCategory, LegalBasis, Scope
+from dataloaders.messages import being_answered
+from models import AccessType, Contact, Conversation, DataCategory, LegalBasis, Message, Scope
 from models.errors import Refusal, RefusalCode
 from models.ids import uuid7
 from resolvers.call import Call
 from resolvers.conversation_access import workspace_of
-from resolvers.conversations import empty_conversations
+from resolvers.conversations import empty_conversations, end_replies
 from resolvers.data_access import Access
 from resolvers.uniqueness import flush_unique
 from resolvers.unit_of_work import UnitOfWork
@@ -66,7 +67,8 @@ async def delete_contact(call: Call, *, id: UUID) -> str:
     async with call.work() as work:
         contact = await work.locked(Contact, id)
         before = contact.facets()
-        deleted = await _delete_talk(work, contact.id)
+        answered: list[UUID] = []
+        deleted = await _delete_talk(work, contact.id, answered)
         await work.session.delete(contact)
         await work.session.flush()
         work.note_access(
@@ -79,11 +81,15 @@ async def delete_contact(call: Call, *, id: UUID) -> str:
             )
         )
         work.tell(contact, "contact.erased", before, {"deleted": deleted}, gone=True)
+    await end_replies(call, answered)
     return contact.typeid
 
 
-async def _delete_talk(work: UnitOfWork, contact_id: UUID) -> dict[str, int]:
-    """Delete a contact's conversations with all that they hold, each with its event; how many rows of which tables."""
+async def _delete_talk(work: UnitOfWork, contact_id: UUID, answered: list[UUID]) -> dict[str, int]:
+    """Delete a contact's conversations with all that they hold, each with its event; how many rows of which tables.
+
+    Those in which a reply is being written are added to ``answered``.
+    """
     deleted: Counter[str] = Counter()
     while True:
         found = await work.session.scalars(
@@ -97,6 +103,7 @@ async def _delete_talk(work: UnitOfWork, contact_id: UUID) -> dict[str, int]:
         if not rows:
             return dict(+deleted)
         ids = [one.id for one in rows]
+        answered += await being_answered(work.session, Message.conversation_id == func.any(ids))
         deleted.update(await empty_conversations(work, ids))
         places = {agent: await workspace_of(work, agent) for agent in {one.agent_id for one in rows}}
         for one in rows:

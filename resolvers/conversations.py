@@ -124,7 +124,7 @@ async def archive_conversation(call: Call, *, id: UUID) -> Conversation:
         conversation.archive(work.now)
         place = await workspace_of(work, conversation.agent_id)
         work.tell(conversation, "conversation.archived", before, workspace_id=place)
-    await _end_replies(call, conversation.id)
+    await end_replies(call, [conversation.id])
     return conversation
 
 
@@ -137,16 +137,19 @@ async def delete_conversation(call: Call, *, id: UUID) -> str:
         await empty_conversations(work, [conversation.id])
         conversation.delete()
         work.tell(conversation, "conversation.deleted", before, workspace_id=place)
-    await _end_replies(call, conversation.id)
+    await end_replies(call, [conversation.id])
     return conversation.typeid
 
 
-async def _end_replies(call: Call, conversation_id: UUID) -> None:
-    """Forget what is being written there: its viewers are told that it has ended, and no further piece is taken."""
-    # After COMMIT: whoever begins a reply from now on finds that the conversation does not go on.
-    replies, place = call.services.reply_board.replies, Place(call.tenant_id, conversation_id)
-    for one in await replies.read(place) or ():
-        await replies.end(place, one.message_id)
+async def end_replies(call: Call, conversation_ids: Sequence[UUID]) -> None:
+    """Forget what is being written there: its viewers are told that it has ended, and no further piece is taken.
+
+    After COMMIT: whoever begins a reply from then on finds that the conversation does not go on.
+    """
+    for id in conversation_ids:
+        replies, place = call.services.reply_board.replies, Place(call.tenant_id, id)
+        for one in await replies.read(place) or ():
+            await replies.end(place, one.message_id)
 
 
 async def empty_conversations(work: UnitOfWork, ids: Sequence[UUID]) -> dict[str, int]:

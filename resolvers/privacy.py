@@ -12,10 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import Table, delete, func, or_, select
 
-from models import AccessType, DataCategory, LegalBasis, Role, Scope, User, UserStatus
+from dataloaders.messages import being_answered
+from models import AccessType, DataCategory, LegalBasis, Message, Role, Scope, User, UserStatus
 from models.base import Base
 from models.errors import Refusal, RefusalCode, not_found
 from resolvers.call import Call
+from resolvers.conversations import end_replies
 from resolvers.data_access import Access
 from resolvers.person_keys import destroy_key
 from resolvers.unit_of_work import UnitOfWork
@@ -43,6 +45,7 @@ async def erase_user(call: Call, *, id: UUID) -> User:
     call.require(Scope.PRIVACY_WRITE)
     async with call.work() as work:
         user = await _locked(call, work, id)
+        answered = await being_answered(work.session, Message.user_id == user.id)
         deleted = await _delete_what_hangs_on(work, user.id)
         # Kept under a hash of the address, which no foreign key leads to; so while there still is an address.
         if failures := await call.services.accounts.forget_failures(work, user):
@@ -64,6 +67,7 @@ async def erase_user(call: Call, *, id: UUID) -> User:
         )
         work.tell(user, "user.erased", None, {"deleted": deleted}, gone=True)
     call.services.accounts.forget(user.tenant_id)
+    await end_replies(call, answered)
     return user
 
 

@@ -15,8 +15,10 @@ from models.ids import encode, uuid7
 from subscriptions.replies import Place
 from tests.patience import DEADLINE
 from tests.schema.conftest import Gateway
-from tests.schema.talk import APPEND, ARCHIVE, CHUNK, DELETE, TYPE, Talk, keyed, raw
+from tests.schema.talk import APPEND, ARCHIVE, CHUNK, DELETE, START, TYPE, UPSERT, Talk, keyed, raw
 from tests.schema.test_audit import ACCESSES, person
+from tests.schema.test_contact_erasure import FORGET
+from tests.schema.test_privacy import ERASE
 from tests.world import Tenants
 
 SAID = """subscription($id: ID!, $after: EventCursor) { conversationMessages(conversationId: $id, after: $after) {
@@ -248,6 +250,25 @@ async def test_a_reply_that_grows_ends_with_its_conversation(
     assert await replies.read(Place(talk.tenant, raw("conversation", here))) == []
     more = {"conversationId": there, "messageId": other, "index": 1, "text": " it goes on."}
     assert await talk.done(talk.key, CHUNK, **more) == other
+
+
+@pytest.mark.parametrize("who", ["a person", "somebody outside"])
+async def test_what_is_being_written_for_whoever_is_erased_is_forgotten_with_them(talk: Talk, who: str) -> None:
+    if who == "a person":
+        here, erased = await talk.start(), encode("user", talk.member.user_id or uuid7())
+        document = ERASE
+    else:
+        erased = (await talk.done(talk.key, UPSERT, name="Ana"))["id"]
+        here = (await talk.done(talk.key, START, kind="CONTACT", contactId=erased, agentId=talk.agent))["id"]
+        document = FORGET
+    said = {"conversationId": here, "text": "canary"}
+    reply = await talk.done(talk.key, CHUNK, **said, index=0)
+    replies, place = talk.gateway.services.reply_board.replies, Place(talk.tenant, raw("conversation", here))
+    assert [one.text for one in await replies.read(place) or ()] == ["canary"]
+    await talk.done(talk.admin, document, id=erased)
+    assert await replies.read(place) == []
+    refusal = ("NOT_FOUND", ["input", "messageId"])
+    assert await talk.refused(talk.key, CHUNK, **said, messageId=reply, index=1) == refusal
 
 
 async def test_who_types_is_told_to_who_watches(talk: Talk) -> None:

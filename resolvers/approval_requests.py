@@ -73,20 +73,16 @@ async def request_approval(
     expires_in = _expiry(expires_in_seconds)
     subject = _subject(kind, subject_type, subject_id, agent_id)
     draft.subject_type, draft.subject_id = subject
-    if draft.subject_id is not None:
-        await check_subject(call, kind, (draft.subject_type or "", draft.subject_id))
     if confidence is not None and not 0 <= confidence <= 1:
         raise invalid("This is a number from 0 to 1.", "input", "confidence")
-    agent = await _agent(call, agent_id)
-    draft.agent_id, draft.agent_name = agent_id, agent.name if agent is not None else None
-    await _whose(call, draft)
-    question = Question(
-        _whole(original_query, proposed_response),
-        draft.user_department,
-        agent_id,
-        agent.domain if agent is not None else None,
-        confidence,
-    )
+    draft.agent_id = agent_id
+    question = Question(_whole(original_query, proposed_response), draft.user_department, agent_id, None, confidence)
+    try:
+        agent = await _present(call, draft)
+    except Refusal as refusal:
+        return await _unless_done(call, refusal, kind, question)
+    domain = agent.domain if agent is not None else None
+    question = replace(question, department=draft.user_department, agent_domain=domain)
     # Before the transaction: the rules are read by a statement of their own.
     decision = _waiting(kind, await evaluate(call, question))
     try:
@@ -98,6 +94,27 @@ async def request_approval(
     except Replay as replay:
         return await _again(call, replay, decision)
     return Requested(decision, draft)
+
+
+async def _present(call: Call, draft: ApprovalRequest) -> Agent | None:
+    """The agent it is asked for, and whose request it is, as things stand now. Raises NOT_FOUND, ILLEGAL_TRANSITION."""
+    if draft.subject_id is not None:
+        await check_subject(call, draft.kind, (draft.subject_type or "", draft.subject_id))
+    agent = await _agent(call, draft.agent_id)
+    draft.agent_name = agent.name if agent is not None else None
+    await _whose(call, draft)
+    return agent
+
+
+async def _unless_done(call: Call, refusal: Refusal, kind: ApprovalKind, question: Question) -> Requested:
+    """What a retry is told although its subject has moved on since the first try. Raises ``refusal`` on a first try."""
+    if call.claim is None:
+        raise refusal
+    try:
+        async with call.work():
+            raise refusal  # and the key is free again
+    except Replay as replay:
+        return await _again(call, replay, _waiting(kind, await evaluate(call, question)))
 
 
 async def _wait(

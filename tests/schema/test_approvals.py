@@ -29,6 +29,8 @@ from tests.schema.queue import (
     TRANSFER,
     Queue,
 )
+from tests.schema.staff import make
+from tests.schema.talk import DELETE
 from tests.schema.test_audit import ACCESSES
 from tests.world import Tenants, call_of
 
@@ -174,6 +176,27 @@ async def test_a_retry_under_a_key_asks_once_and_is_told_what_became_of_it(queue
     said = [await queue.talk.done(queue.talk.operator, DECIDE, **retried) for _ in range(2)]
     assert [one["status"] for one in said] == ["APPROVED", "APPROVED"]
     assert (await queue.kinds(other["id"])).count("approval.decided") == 1
+
+
+async def test_a_retry_is_told_what_became_of_it_although_its_subject_has_moved_on(queue: Queue) -> None:
+    agent = (await make(queue.talk.gateway, queue.talk.admin, "candidate"))["id"]
+    about: dict[str, Any] = {"kind": "AGENT", "subjectId": agent, "proposedResponse": None, "idempotencyKey": "one"}
+    first = await queue.ask(**about)
+    await queue.decide(first["id"])
+    again = await queue.asked(**about)
+    assert (again["approval"]["id"], again["approval"]["status"]) == (first["id"], "APPROVED")
+    assert again["decision"]["hitlMode"] == "DRAFT"
+    talk = await queue.talk.start()
+    said: dict[str, Any] = {"subjectId": talk, "idempotencyKey": "two"}
+    waits = await queue.ask(**said)
+    await queue.talk.done(queue.talk.member, DELETE, id=talk)
+    assert (await queue.asked(**said))["approval"]["id"] == waits["id"]
+    # Another body is another request, and a key that did nothing is free.
+    given = {"kind": "RESPONSE", "originalQuery": TRANSFER, "subjectId": talk}
+    for key, code, field in (("two", "IDEMPOTENCY_MISMATCH", "idempotencyKey"), ("new", "NOT_FOUND", "subjectId")):
+        refused = await queue.talk.refused(queue.talk.member, REQUEST, **given, idempotencyKey=key)
+        assert refused == (code, ["input", field])
+    assert (await queue.ask(idempotencyKey="new"))["status"] == "PENDING"
 
 
 async def test_no_more_than_ten_thousand_requests_wait(queue: Queue) -> None:

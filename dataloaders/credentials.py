@@ -25,7 +25,7 @@ from models import (
     UserStatus,
 )
 from models.credentials import SESSION_IDLE, SESSION_LONGEST
-from models.database import Database
+from models.database import Database, TenantSession
 from models.scopes import GRANTABLE_SCOPES
 
 
@@ -182,6 +182,13 @@ async def key_standings(database: Database, tenant_id: UUID, ids: Sequence[UUID]
         )
         for row in await _rows(database, tenant_id, statement)
     }
+
+
+async def maker_of_key(session: TenantSession, key_id: UUID) -> UUID | None:
+    """Who made an API key of the tenant's; None of one that no person made, or whose maker is gone."""
+    made = select(ApiKey.created_by).where(ApiKey.tenant_id == session.tenant_id, ApiKey.id == key_id)
+    found: UUID | None = await session.scalar(made)
+    return found
 
 
 async def credential_versions(database: Database, tenant_ids: Sequence[UUID]) -> dict[UUID, int]:

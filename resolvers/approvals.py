@@ -1,7 +1,7 @@
 """This module is where people handle what waits for them: claim, decide once, hand on, cancel.
 
-Security boundary: nobody decides what they asked for. Whoever comes second is told what was decided, whatever they
-say; the row's lock and its status make the first the only one.
+Security boundary: nobody decides what they asked for, nor does a key that they made; a key is no second person. Whoever
+comes second is told what was decided, whatever they say; the row's lock and its status make the first the only one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from dataloaders.approvals import has_decided
 from dataloaders.base import by_id
+from dataloaders.credentials import maker_of_key
 from dataloaders.usage import mark_approved
 from models import (
     ApprovalDecision,
@@ -49,7 +50,7 @@ async def claim_approval(call: Call, *, id: UUID, expected_version: int | None =
     claimer = _person(call)
 
     async def claim(work: UnitOfWork, row: ApprovalRequest) -> bool:
-        _refuse_own(call, row)
+        _refuse_own(row, call.who.key)
         changed = row.claim(claimer, work.now)
         if changed:
             _note(work, row, "approval.claimed")
@@ -137,12 +138,13 @@ async def decide_approval(
             row = await work.locked(ApprovalRequest, id)
             row.require_pending(work.now)
             row.require_version(expected_version)
-            _refuse_own(call, row)
-            if await has_decided(work.session, row.id, call.who.key):
+            decider = await _decider(call, work)
+            _refuse_own(row, call.who.key, decider)
+            if await has_decided(work.session, row.id, decider):
                 raise Refusal(
                     RefusalCode.ALREADY_DECIDED, "You have decided it; it waits for others.", field=_ID, current=row
                 )
-            await _decide(call, work, row, decision, edited, said)
+            await _decide(call, work, row, decider, decision, edited, said)
     except EffectRefused as refused:
         # The row in hand says what was about to be; what stands is what the database says.
         stands = await call.fresh().load(by_id(ApprovalRequest), id)
@@ -154,6 +156,7 @@ async def _decide(
     call: Call,
     work: UnitOfWork,
     row: ApprovalRequest,
+    decider: str,
     decision: Decision,
     edited: str | None,
     notes: str | None,
@@ -165,9 +168,7 @@ async def _decide(
     else:
         row.reject(by, work.now, notes=notes)
     work.add(
-        ApprovalDecision(
-            id=uuid7(), approval_id=row.id, user_id=by, decided_by=call.who.key, decision=decision, notes=notes
-        )
+        ApprovalDecision(id=uuid7(), approval_id=row.id, user_id=by, decided_by=decider, decision=decision, notes=notes)
     )
     await work.session.flush()
     kind = "approval.decided" if is_last else "approval.endorsed"
@@ -237,8 +238,15 @@ def _person(call: Call) -> UUID:
     return person
 
 
-def _refuse_own(call: Call, row: ApprovalRequest) -> None:
-    if row.requester == call.who.key or (row.user_id is not None and row.user_id == call.who.member_id):
+async def _decider(call: Call, work: UnitOfWork) -> str:
+    """Whose decision it is: the person's, and of a key that of whoever made it. Nobody is two people with a key."""
+    who = call.who
+    maker = await maker_of_key(work.session, who.api_key_id) if who.api_key_id is not None else None
+    return f"user:{maker}" if maker is not None else who.key
+
+
+def _refuse_own(row: ApprovalRequest, *names: str) -> None:
+    if not {row.requester, f"user:{row.user_id}"}.isdisjoint(names):
         raise _self_approval(row)
 
 

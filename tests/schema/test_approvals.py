@@ -294,33 +294,6 @@ async def test_a_bad_decision_is_one_user_error_and_decides_nothing(
     assert await queue.audited(asked["id"]) == []
 
 
-async def test_nobody_decides_or_claims_their_own_request(queue: Queue) -> None:
-    own = await queue.ask(queue.talk.operator)
-    for document, said in ((DECIDE, {"decision": "APPROVE"}), (DECIDE, {"decision": "REJECT"}), (CLAIM, {})):
-        answer = await queue.talk.do(queue.talk.operator, document, id=own["id"], **said)
-        assert (answer["userErrors"][0]["code"], answer["approval"]["status"]) == ("SELF_APPROVAL", "PENDING")
-    # Nor what a machine asked about their conversation.
-    talk = await queue.talk.start(queue.talk.operator)
-    asked = await queue.ask(queue.talk.token, agentId=queue.talk.agent, subjectId=talk)
-    assert (await queue.talk.refused(queue.talk.operator, DECIDE, id=asked["id"], decision="APPROVE"))[0] == (
-        "SELF_APPROVAL"
-    )
-    assert (await queue.decide(own["id"], queue.second))["status"] == "APPROVED"
-
-
-async def test_two_approvals_are_two_peoples(queue: Queue) -> None:
-    asked = await queue.ask(query=TRANSFER, requiredApprovals=2)
-    first = await queue.decide(asked["id"])
-    assert (first["status"], first["approvalsGiven"]) == ("PENDING", 1)
-    again = await queue.talk.do(queue.talk.operator, DECIDE, id=asked["id"], decision="APPROVE")
-    assert (again["userErrors"][0]["code"], again["approval"]["status"]) == ("ALREADY_DECIDED", "PENDING")
-    assert (await queue.decide(asked["id"], queue.second))["status"] == "APPROVED"
-    assert (await queue.kinds(asked["id"]))[1:] == ["approval.endorsed", "approval.decided"]
-    other = await queue.ask(query=TRANSFER, requiredApprovals=2)
-    await queue.decide(other["id"])
-    assert (await queue.decide(other["id"], queue.second, decision="REJECT"))["status"] == "REJECTED"
-
-
 async def test_what_was_asked_says_from_the_approval_on_that_it_was_approved(queue: Queue, theirs: Queue) -> None:
     foreign, rejected, withdrawn = await theirs.ask(), await queue.ask(), await queue.ask()
     asked = await queue.ask(requiredApprovals=2)

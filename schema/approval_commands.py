@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from strawberry import ID
 
 from models import ApprovalKind, Decision, Priority, Scope
-from models.errors import RefusalCode
+from models.errors import Refusal, RefusalCode, Unavailable
 from models.ids import NIL, InvalidId, decode
 from resolvers import approval_requests
 from resolvers import approvals as use_cases
@@ -157,8 +157,28 @@ async def _decide_each(_: Any, call: Call, input: DecideApprovalsInput) -> _Deci
         nothing = Reason(RefusalCode.INVALID, "These are 1 to 100 decisions.", ["input", "decisions"])
         return _Decided([], [nothing])
     decide = _decide.metadata["function"]
+    results: list[Answer] = []
     # One after the other: each is a transaction of its own, and the pool is everybody's.
-    return _Decided([await decide(None, call, one) for one in input.decisions], [])
+    for one in input.decisions:
+        try:
+            results.append(await decide(None, call, one))
+        except Unavailable:
+            if not results:
+                raise
+            # What was decided is reported all the same, and the rest waits no such time each.
+            break
+    results += [Answer(["approval"], None, [_NOT_NOW]) for _ in input.decisions[len(results) :]]
+    for place, answer in enumerate(results):
+        answer.user_errors = [replace(why, field=_within(place, why.field)) for why in answer.user_errors]
+    return _Decided(results, [])
+
+
+_NOT_NOW: Final = Refusal(RefusalCode.THROTTLED, "It cannot be decided now; ask again.", field=("input", "id"))
+
+
+def _within(place: int, field: list[str] | None) -> list[str] | None:
+    """A decision's own path as that of one of several."""
+    return ["input", "decisions", str(place), *field[1:]] if field else None
 
 
 @root_fields

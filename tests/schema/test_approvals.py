@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, update
 
 from models import AuditEvent, QueryEvent
 from models.approvals import MOST_PENDING, ApprovalCount
-from models.ids import encode, parse, uuid7
+from models.errors import Unavailable
+from models.ids import NIL, encode, parse, uuid7
+from resolvers import approvals
 from resolvers.privacy import erase_user
 from tests.conftest import counted
 from tests.schema.conftest import Gateway
@@ -323,8 +326,37 @@ async def test_several_decisions_are_reported_one_by_one(queue: Queue) -> None:
     assert said == ["REJECTED", "PENDING", None, "REJECTED"]
     codes = [[error["code"] for error in one["userErrors"]] for one in answer["results"]]
     assert codes == [[], ["SELF_APPROVAL"], ["NOT_FOUND"], ["ALREADY_DECIDED"]]
+    where = [error["field"] for one in answer["results"] for error in one["userErrors"]]
+    assert where == [["input", "decisions", str(place), "id"] for place in (1, 2, 3)]
     nothing = await queue.talk.do(queue.talk.operator, DECIDE_ALL, decisions=[])
     assert (nothing["results"], nothing["userErrors"][0]["field"]) == ([], ["input", "decisions"])
+
+
+async def test_what_was_decided_is_reported_although_the_rest_cannot_be_decided_now(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [(await queue.ask())["id"] for _ in range(4)]
+    tried: list[UUID] = []
+
+    async def overtaken(_: Any, approval_id: UUID, *__: Any) -> bool:
+        tried.append(approval_id)
+        if len(tried) % 2 == 0:
+            raise Unavailable
+        return False
+
+    monkeypatch.setattr(approvals, "has_decided", overtaken)
+    decisions = [{"id": one, "decision": "APPROVE"} for one in asked]
+    answer = await queue.talk.do(queue.talk.operator, DECIDE_ALL, decisions=decisions)
+    assert [(one["approval"] or {}).get("status") for one in answer["results"]] == ["APPROVED", None, None, None]
+    errors = [error for one in answer["results"] for error in one["userErrors"]]
+    assert [(one["code"], one["field"]) for one in errors] == [
+        ("THROTTLED", ["input", "decisions", str(place), "id"]) for place in (1, 2, 3)
+    ]
+    assert len(tried) == 2
+    assert [(await queue.show(one))["status"] for one in asked] == ["APPROVED", "PENDING", "PENDING", "PENDING"]
+    # Where nothing was decided there is nothing to report.
+    tried.append(NIL)
+    assert await queue.talk.code(queue.talk.operator, DECIDE_ALL, input={"decisions": decisions[1:]}) == {"UNAVAILABLE"}
 
 
 async def test_a_request_is_withdrawn_by_whoever_asked_or_may_decide(queue: Queue) -> None:

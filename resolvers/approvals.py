@@ -81,6 +81,10 @@ async def delegate_approval(
     async def delegate(work: UnitOfWork, row: ApprovalRequest) -> bool:
         if row.user_id == user_id or row.requester == f"user:{user_id}":
             raise _self_approval(row)
+        if await has_decided(work.session, row.id, f"user:{user_id}"):
+            raise Refusal(
+                RefusalCode.INVALID, "They have decided it; it waits for others.", field=_USER_ID, current=row
+            )
         changed = row.delegate(user_id, work.now)
         if changed:
             _note(work, row, "approval.delegated")
@@ -263,3 +267,4 @@ def _edited(decision: Decision, text: str | None) -> str | None:
 
 
 _ID: Final = ("input", "id")
+_USER_ID: Final = ("input", "userId")

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import update
 
 from models import ApprovalRequest, Role, Scope, utcnow
-from models.ids import parse
+from models.ids import NIL, encode, parse
 from resolvers.approval_deadlines import ApprovalDeadlines
 from resolvers.principal import Principal
 from tests.schema.conftest import Gateway
-from tests.schema.queue import CANCEL, CLAIM, DECIDE, TRANSFER, Queue
+from tests.schema.queue import CANCEL, CLAIM, DECIDE, DELEGATE, TRANSFER, Queue
 from tests.world import Tenants, call_of, principal
 
 
@@ -47,6 +47,19 @@ async def test_two_approvals_are_two_peoples(queue: Queue) -> None:
     other = await queue.ask(query=TRANSFER, requiredApprovals=2)
     await queue.decide(other["id"])
     assert (await queue.decide(other["id"], queue.second, decision="REJECT"))["status"] == "REJECTED"
+
+
+async def test_a_request_is_handed_to_nobody_who_has_decided_it(queue: Queue) -> None:
+    asked = await queue.ask(requiredApprovals=2)
+    await queue.decide(asked["id"])
+    to = encode("user", queue.talk.operator.user_id or NIL)
+    answer = await queue.talk.do(queue.second, DELEGATE, id=asked["id"], userId=to)
+    (error,) = answer["userErrors"]
+    assert (error["code"], error["field"]) == ("INVALID", ["input", "userId"])
+    assert (answer["approval"]["assignedTo"], answer["approval"]["approvalsGiven"]) == (None, 1)
+    admin = encode("user", queue.talk.admin.user_id or NIL)
+    handed = await queue.talk.done(queue.second, DELEGATE, id=asked["id"], userId=admin)
+    assert handed["assignedTo"] == {"id": admin}
 
 
 async def _key(queue: Queue, maker: Principal) -> Principal:

@@ -98,10 +98,13 @@ async def watch_replies(call: Call, conversation_id: UUID) -> AsyncIterator[Repl
     conversation = await note_watching(call, conversation_id)
     if conversation is None:
         return
+    where, last, name = conversation.typeid, None, ""
     async with call.services.reply_board.watch(Place(call.tenant_id, conversation_id)) as shown:
         async for one in shown:
-            message_id = encode(Message.__typeid__, one.message_id)
-            yield ReplyShown(conversation.typeid, message_id, one.index, one.text, one.is_snapshot, one.is_final)
+            if one.message_id != last:
+                # Not for each item of each viewer: writing the same ids again would be half of what one costs.
+                last, name = one.message_id, encode(Message.__typeid__, one.message_id)
+            yield ReplyShown(where, name, one.index, one.text, one.is_snapshot, one.is_final)
 
 
 async def watch_typing(call: Call, conversation_id: UUID) -> AsyncIterator[TypingShown]:

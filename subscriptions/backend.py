@@ -128,6 +128,15 @@ class SupervisedBackend(BroadcastBackend):
     async def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
         """What the script says of the hash at ``key``. Raises BrokerError."""
 
+    @abstractmethod
+    async def tell_on_hash(
+        self, script: HashScript, key: str, arguments: Sequence[bytes], channel: str, message: bytes
+    ) -> list[bytes]:
+        """``run_on_hash``; when the script says ``ok``, ``message`` is published, where possible in the same round trip.
+
+        Raises BrokerError when the script did not run; that the message got lost is not said.
+        """
+
     @property
     @abstractmethod
     def expiry_channel(self) -> str:

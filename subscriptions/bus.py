@@ -106,8 +106,7 @@ class Bus:
 
         Raises ValueError above 16 KiB: such a thing belongs into the database.
         """
-        if len(data) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"a message holds at most {MAX_MESSAGE_BYTES} bytes, not {len(data)}")
+        _refuse_large(data)
         try:
             await self._broadcast.publish(channel, data)
         except BrokerError:
@@ -141,6 +140,22 @@ class Bus:
             return await self._backend.run_on_hash(script, key, arguments)
         except BrokerError:
             return None
+
+    async def tell_on_hash(
+        self, script: HashScript, key: str, *arguments: bytes, channel: str, data: bytes
+    ) -> list[bytes] | None:
+        """``run_on_hash``, and ``data`` published when the script says ``ok``: one round trip but in a cluster.
+
+        Raises ValueError as ``publish``. That the message got lost is not said.
+        """
+        _refuse_large(data)
+        try:
+            answer = await self._backend.tell_on_hash(script, key, arguments, channel, data)
+        except BrokerError:
+            self.counters.failed += 1
+            return None
+        self.counters.published += answer[:1] == [b"ok"]
+        return answer
 
     @property
     def expiry_channel(self) -> str:
@@ -183,6 +198,11 @@ class Bus:
             if self._clock() - self._patient_since > self._silence_seconds:
                 await self._backend.reconnect()
                 self._patient_since = self._clock()
+
+
+def _refuse_large(data: bytes) -> None:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message holds at most {MAX_MESSAGE_BYTES} bytes, not {len(data)}")
 
 
 class _Ear(asyncio.Queue[Event | None]):

@@ -169,6 +169,15 @@ class MemoryBackend(SupervisedBackend):
         await asyncio.sleep(0)
         return answer
 
+    async def tell_on_hash(
+        self, script: HashScript, key: str, arguments: Sequence[bytes], channel: str, message: bytes
+    ) -> list[bytes]:
+        answer = self._broker.run_on_hash(script, key, arguments)
+        if answer[:1] == [b"ok"]:
+            self._broker.publish(channel, message)
+        await asyncio.sleep(0)
+        return answer
+
     @property
     def expiry_channel(self) -> str:
         return _EXPIRY_CHANNEL

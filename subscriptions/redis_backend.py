@@ -18,6 +18,15 @@ from subscriptions.redis_link import RedisLink, broker_errors
 # In a cluster all channels share one slot: one link hears them all, and its canary speaks for all.
 _CLUSTER_TAG: Final = "{signalbox}:"
 _PUBLISHER_CONNECTIONS: Final = 8
+# A message that is refused is one that got lost: what the script has done stands.
+_TELLING: Final = b"""
+local function work()
+%s
+end
+local answer = work()
+if answer[1] == 'ok' then redis.pcall('PUBLISH', ARGV[#ARGV - 1], ARGV[#ARGV]) end
+return answer
+"""
 _log = structlog.get_logger(__name__)
 
 
@@ -85,9 +94,24 @@ class RedisBackend(SupervisedBackend):
         return await self._send_all(("EVAL", script, 1, key, *arguments) for key, arguments in calls)
 
     async def run_on_hash(self, script: HashScript, key: str, arguments: Sequence[bytes]) -> list[bytes]:
-        (answer,) = await self._send_all([("EVAL", script.lua, 1, key, *arguments)])
-        found: list[bytes] = answer
-        return found
+        return await self._evaluate(script.lua, key, arguments)
+
+    async def tell_on_hash(
+        self, script: HashScript, key: str, arguments: Sequence[bytes], channel: str, message: bytes
+    ) -> list[bytes]:
+        if self._cluster is None:
+            return await self._evaluate(_TELLING % script.lua, key, (*arguments, channel.encode(), message))
+        # Its channels are in a slot of their own, which no script over another slot's key may speak to.
+        answer = await self._evaluate(script.lua, key, arguments)
+        if answer[:1] == [b"ok"]:
+            with contextlib.suppress(BrokerError):
+                await self.publish(channel, message)
+        return answer
+
+    async def _evaluate(self, lua: bytes, key: str, arguments: Sequence[bytes]) -> list[bytes]:
+        async with self._deadline():
+            answer: list[bytes] = await self._client.execute_command("EVAL", lua, 1, key, *arguments)
+            return answer
 
     async def _send_all(self, commands: Iterable[tuple[str | bytes | int, ...]]) -> list[Any]:
         async with self._deadline():

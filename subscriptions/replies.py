@@ -27,9 +27,12 @@ MOST_OPEN: Final = 16
 MOST_PIECES: Final = 1_000_000
 KEPT_SECONDS: Final = 600
 
+HEAD_BYTES: Final = 64
+"""What a message on the bus begins with: its place."""
+
 _HEX: Final = rb"[0-9a-f]{32}"
 _MESSAGE: Final = re.compile(
-    rb"(?P<tenant>%s)(?P<conversation>%s)(?:p(?P<message>%s)(?P<index>\d{1,7}):(?P<final>[01]):(?P<text>.*)"
+    rb"%s%s(?:p(?P<message>%s)(?P<index>\d{1,7}):(?P<final>[01]):(?P<text>.*)"
     rb"|e(?P<ended>%s)|t(?P<user>%s)(?P<typing>[01]))" % ((_HEX,) * 5),
     re.DOTALL,
 )
@@ -106,21 +109,20 @@ def encode_piece(place: Place, piece: Piece) -> bytes:
     return place.head + head + piece.text.encode()
 
 
-def decode(data: bytes) -> tuple[Place, Piece | Ended | Typing] | None:
-    """What travelled, or None for anything that was not written here."""
+def decode(data: bytes) -> Piece | Ended | Typing | None:
+    """What travelled behind its place's head, or None for anything that was not written here."""
     match = _MESSAGE.fullmatch(data)
     if match is None:
         return None
-    place = Place(_uuid(match["tenant"]), _uuid(match["conversation"]))
     if match["ended"] is not None:
-        return place, Ended(_uuid(match["ended"]))
+        return Ended(_uuid(match["ended"]))
     if match["user"] is not None:
-        return place, Typing(_uuid(match["user"]), match["typing"] == b"1")
+        return Typing(_uuid(match["user"]), match["typing"] == b"1")
     try:
         text = match["text"].decode()
     except UnicodeDecodeError:
         return None
-    return place, Piece(_uuid(match["message"]), int(match["index"]), text, match["final"] == b"1")
+    return Piece(_uuid(match["message"]), int(match["index"]), text, match["final"] == b"1")
 
 
 def _uuid(text: bytes) -> UUID:
@@ -229,6 +231,12 @@ class Keeps(Protocol):
         """None when the broker is away."""
         ...
 
+    async def tell_on_hash(
+        self, script: HashScript, key: str, *arguments: bytes, channel: str, data: bytes
+    ) -> list[bytes] | None:
+        """The same, and ``data`` published when the script says ``ok``."""
+        ...
+
 
 class Replies:
     """Replies that are being written, as every process sees them."""
@@ -275,7 +283,8 @@ class Replies:
     async def _say(
         self, script: HashScript, place: Place, piece: Piece, publisher: str, *more: bytes
     ) -> tuple[Told, int]:
-        answer = await self._bus.run_on_hash(
+        # One round trip a piece. Lost on the way, it is found where the text is kept: whoever misses one reads that.
+        answer = await self._bus.tell_on_hash(
             script,
             place.key,
             piece.message_id.hex.encode(),
@@ -284,11 +293,9 @@ class Replies:
             b"%d" % piece.is_final,
             b"%d" % int(self._clock() * 1000),
             *more,
+            channel=replies_channel(place.tenant_id),
+            data=encode_piece(place, piece),
         )
         if not answer:
             return Told.AWAY, 0
-        told = Told(answer[0].decode())
-        if told is Told.TAKEN:
-            # Lost on the way, it is found where the text is kept: whoever misses a piece reads that.
-            await self._bus.publish(replies_channel(place.tenant_id), encode_piece(place, piece))
-        return told, int(answer[1]) if len(answer) > 1 else 0
+        return Told(answer[0].decode()), int(answer[1]) if len(answer) > 1 else 0

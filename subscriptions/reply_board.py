@@ -17,7 +17,7 @@ from uuid import UUID
 
 from subscriptions.channels import replies_channel
 from subscriptions.inbox import Gap, Message
-from subscriptions.replies import KEPT_SECONDS, Ended, Keeps, Kept, Piece, Place, Replies, Typing, decode
+from subscriptions.replies import HEAD_BYTES, KEPT_SECONDS, Ended, Keeps, Kept, Piece, Place, Replies, Typing, decode
 from subscriptions.shared_channels import LISTEN_SECONDS, SharedChannel, SharedChannels, Subscribes
 from subscriptions.typing_signs import TypingViewer
 
@@ -125,22 +125,22 @@ class _Conversations(SharedChannel):
 
     def __init__(self, bus: BoardBus, name: str, replies: Replies) -> None:
         self._replies = replies
-        self._threads: dict[Place, _Thread] = {}
+        self._threads: dict[bytes, _Thread] = {}
         super().__init__(bus, name)
 
     def thread(self, place: Place) -> _Thread:
         """The conversation, watched from now on."""
-        thread = self._threads.get(place)
+        thread = self._threads.get(place.head)
         if thread is None:
-            thread = self._threads[place] = _Thread(place, self._replies)
+            thread = self._threads[place.head] = _Thread(place, self._replies)
         thread.is_closed = self.is_over
         return thread
 
     async def leave(self, place: Place) -> None:
         """Forget the conversation when nobody watches it any more."""
-        thread = self._threads.get(place)
+        thread = self._threads.get(place.head)
         if thread is not None and not thread.viewers and not thread.typing:
-            del self._threads[place]
+            del self._threads[place.head]
             await thread.close()
 
     def end(self) -> None:
@@ -152,10 +152,11 @@ class _Conversations(SharedChannel):
             for thread in self._threads.values():
                 thread.miss()
             return
-        said = decode(message.data)
-        watched = self._threads.get(said[0]) if said is not None else None
-        if said is not None and watched is not None:
-            watched.take(said[1])
+        # Of conversations that nobody here watches, nothing is read but the head.
+        watched = self._threads.get(message.data[:HEAD_BYTES])
+        said = decode(message.data) if watched is not None else None
+        if watched is not None and said is not None:
+            watched.take(said)
 
 
 class _Thread:

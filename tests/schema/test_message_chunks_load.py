@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from gateway.embedded import EmbeddedValkey
 from models.database import Database
+from tests.conftest import counted
 from tests.patience import DEADLINE
 from tests.report import record
 from tests.schema.conftest import Gateway, QueueSink
 from tests.schema.talk import APPEND, CHUNK, Talk
 from tests.schema.test_message_streams import CHUNKS
 from tests.world import Tenants, running
+
+PIECES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Size:
     pieces_per_second: int
 
 
-FULL = Size(viewers=100, slow=10, late=10, pieces=1500, pieces_per_second=500)
+# The full number is watched over real sockets of two processes: tests/faults/test_message_chunks.py.
 A_TENTH = Size(viewers=10, slow=1, late=1, pieces=150, pieces_per_second=50)
 
 
@@ -91,8 +95,38 @@ async def written(talk: Talk, conversation: str, reply: str, size: Size, half: a
     return size.pieces / (now() - begun)
 
 
-@pytest.mark.parametrize("size", [A_TENTH, pytest.param(FULL, marks=pytest.mark.faults)], ids=["tenth", "full"])
-async def test_every_viewer_ends_with_the_exact_text(two: tuple[Talk, Gateway], size: Size) -> None:
+async def test_a_further_piece_costs_no_statement_and_one_trip_to_the_broker(
+    two: tuple[Talk, Gateway], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, _ = two
+    conversation = await talk.start()
+    reply = await talk.done(talk.key, CHUNK, conversationId=conversation, index=0, text="0 ")
+    trips = _trips_for_replies(monkeypatch)
+    said = {"conversationId": conversation, "messageId": reply}
+    with counted(database) as statements:
+        for index in range(1, PIECES):
+            await talk.done(talk.key, CHUNK, **said, index=index, text=f"{index} ")
+    assert (len(statements), len(trips)) == (0, PIECES - 1)
+    record(5, "a further piece of a reply", PIECES - 1, "no statement, one round trip to the broker")
+
+
+def _trips_for_replies(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What goes to the broker for replies from now on, by what is sent at once."""
+    sent: list[bytes] = []
+    send = AbstractConnection.send_packed_command
+
+    async def note(connection: AbstractConnection, command: Any, check_health: bool = True) -> None:
+        data = command if isinstance(command, bytes) else b"".join(command)
+        if b"signalbox:replies:" in data:
+            sent.append(data)
+        await send(connection, command, check_health)
+
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", note)
+    return sent
+
+
+async def test_every_viewer_ends_with_the_exact_text(two: tuple[Talk, Gateway]) -> None:
+    size = A_TENTH
     talk, other = two
     conversation = await talk.start()
     reply = await talk.done(talk.key, CHUNK, conversationId=conversation, index=0, text="0 ")

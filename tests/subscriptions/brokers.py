@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from redis import Redis
 
 from gateway.embedded import EmbeddedValkey, binaries
 from gateway.embedded.process import ServerProcess
-from subscriptions.backend import SupervisedBackend
+from subscriptions.backend import HashScript, SupervisedBackend
 from subscriptions.bus import GAP, Bus, Gap, Message
 from subscriptions.memory_backend import MemoryBackend, MemoryBroker
 from subscriptions.redis_backend import RedisBackend
@@ -23,6 +23,24 @@ from tests.patience import DEADLINE
 
 # For tests that wait for a hang to be noticed; the real figures have a test of their own.
 IMPATIENT = {"canary_seconds": 0.1, "silence_seconds": 0.4}
+
+
+def _once(held: dict[bytes, bytes], arguments: Sequence[bytes]) -> list[bytes]:
+    if arguments[0] in held:
+        return [b"known", arguments[0]]
+    held[arguments[0]] = b""
+    return [b"ok"]
+
+
+ONCE = HashScript(
+    b"""
+if redis.call('HSETNX', KEYS[1], ARGV[1], '') == 1 then return {'ok'} end
+return {'known', ARGV[1]}
+""",
+    _once,
+    600,
+)
+"""Takes each word once."""
 
 
 class Broker(Protocol):

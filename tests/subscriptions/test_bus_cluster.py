@@ -9,7 +9,7 @@ from redis.crc import key_slot
 
 from subscriptions.bus import GAP, Bus
 from tests.patience import promised
-from tests.subscriptions.brokers import TcpValkey, following, free_port, hear_again, payloads, until
+from tests.subscriptions.brokers import ONCE, TcpValkey, following, free_port, hear_again, payloads, until
 
 OUR_SLOT = key_slot(b"{signalbox}:")
 
@@ -70,6 +70,13 @@ async def test_a_cluster_carries_messages_on_sharded_channels(cluster: Cluster) 
         assert await here.publish("signalbox:events:1", b"one")
         assert await here.publish("signalbox:beats:2", b"two")
         assert await payloads(events, 2) == [b"one", b"two"]
+        assert await here.tell_on_hash(ONCE, "elsewhere", b"x", channel="signalbox:beats:2", data=b"three") == [b"ok"]
+        assert await here.tell_on_hash(ONCE, "elsewhere", b"x", channel="signalbox:beats:2", data=b"x") == [
+            b"known",
+            b"x",
+        ]
+        assert await here.publish("signalbox:beats:2", b"four")
+        assert await payloads(events, 2) == [b"three", b"four"]
     assert await here.refresh_keys({f"signalbox:ws:{number}": 5 for number in range(20)})
     assert cluster.nodes[0].command("EXISTS", "signalbox:ws:7")
     assert await here.delete_keys([f"signalbox:ws:{number}" for number in range(20)])

@@ -11,6 +11,7 @@ from subscriptions.bus import GAP, MAX_MESSAGE_BYTES, Bus, Gap, Message
 from tests.patience import DEADLINE, promised
 from tests.subscriptions.brokers import (
     IMPATIENT,
+    ONCE,
     Broker,
     Buses,
     bus_tasks,
@@ -245,6 +246,21 @@ async def test_what_happened_is_counted_without_the_canaries(broker: Broker, bus
         await payloads(events, 3)
         assert (bus.counters.published, bus.counters.received) == (3, 3)
         assert (bus.counters.failed, bus.counters.gaps, bus.counters.reconnects, bus.counters.dropped) == (0, 0, 0, 0)
+
+
+async def test_what_a_script_has_done_is_told_and_what_it_refused_is_not(broker: Broker, buses: Buses) -> None:
+    bus = await buses.start(broker.backend())
+    async with bus.subscribe("orders") as events:
+        assert await bus.tell_on_hash(ONCE, "hash", b"first", channel="orders", data=b"one") == [b"ok"]
+        assert await bus.tell_on_hash(ONCE, "hash", b"first", channel="orders", data=b"two") == [b"known", b"first"]
+        assert await bus.tell_on_hash(ONCE, "hash", b"second", channel="orders", data=b"three") == [b"ok"]
+        assert await payloads(events, 2) == [b"one", b"three"]
+    assert bus.counters.published == 2
+    with pytest.raises(ValueError, match="16384"):
+        await bus.tell_on_hash(ONCE, "hash", b"third", channel="orders", data=bytes(MAX_MESSAGE_BYTES + 1))
+    broker.kill()
+    assert await bus.tell_on_hash(ONCE, "hash", b"third", channel="orders", data=b"four") is None
+    assert bus.counters.published == 2
 
 
 async def test_a_message_above_16_kib_is_the_callers_mistake(broker: Broker, buses: Buses) -> None:

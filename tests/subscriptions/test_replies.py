@@ -11,9 +11,11 @@ import pytest
 
 from models.conversations import CONTENT_LIMIT_BYTES
 from models.ids import uuid7
+from subscriptions.backend import HashScript
 from subscriptions.bus import MAX_MESSAGE_BYTES
 from subscriptions.channels import replies_channel
 from subscriptions.replies import (
+    HEAD_BYTES,
     MOST_OPEN,
     PIECE_LIMIT_BYTES,
     Ended,
@@ -120,10 +122,12 @@ async def test_without_a_broker_nothing_is_taken(broker: Broker, buses: Buses) -
 def test_what_travels_is_read_as_it_was_written_and_fits_the_bus() -> None:
     here, message = place(), uuid7()
     longest = piece(message, 999_999, "\N{GRINNING FACE}" * (PIECE_LIMIT_BYTES // 4), is_final=True)
-    assert decode(encode_piece(here, longest)) == (here, longest)
+    assert encode_piece(here, longest).startswith(here.head)
+    assert len(here.head) == HEAD_BYTES
+    assert decode(encode_piece(here, longest)) == longest
     assert len(encode_piece(here, longest)) <= MAX_MESSAGE_BYTES
-    assert decode(here.head + b"e" + message.hex.encode()) == (here, Ended(message))
-    assert decode(here.head + b"t" + message.hex.encode() + b"1") == (here, Typing(message, True))
+    assert decode(here.head + b"e" + message.hex.encode()) == Ended(message)
+    assert decode(here.head + b"t" + message.hex.encode() + b"1") == Typing(message, True)
 
 
 @pytest.mark.parametrize("forged", [b"", b"x" * 100, b"0" * 64 + b"p", b"0" * 64 + b"p" + b"0" * 32 + b"1:2:x"])
@@ -201,16 +205,19 @@ async def test_pieces_that_were_lost_on_the_way_are_read_where_they_are_kept(bro
     async with board.watch(here) as shown:
         await board.replies.begin(here, piece(message, 0, "0 "), ME)
         assert (await following(shown)).text == "0 "
-        publish, lost = bus.publish, []
+        tell, lost = bus.tell_on_hash, []
 
-        async def lose(channel: str, data: bytes) -> bool:
+        async def lose(
+            script: HashScript, key: str, *arguments: bytes, channel: str, data: bytes
+        ) -> list[bytes] | None:
             lost.append(channel)
-            return True
+            assert decode(data) is not None
+            return await bus.run_on_hash(script, key, *arguments)
 
-        bus.publish = lose  # type: ignore[method-assign]
+        bus.tell_on_hash = lose  # type: ignore[method-assign]
         for index in range(1, 10):
             await board.replies.append(here, piece(message, index, f"{index} "), ME)
-        bus.publish = publish  # type: ignore[method-assign]
+        bus.tell_on_hash = tell  # type: ignore[method-assign]
         assert lost == [replies_channel(here.tenant_id)] * 9
         await board.replies.append(here, piece(message, 10, "10", is_final=True), ME)
         assert "0 " + await until_final(shown) == "".join(f"{index} " for index in range(10)) + "10"

@@ -132,7 +132,7 @@ class SupervisedBackend(BroadcastBackend):
     async def tell_on_hash(
         self, script: HashScript, key: str, arguments: Sequence[bytes], channel: str, message: bytes
     ) -> list[bytes]:
-        """``run_on_hash``; when the script says ``ok``, ``message`` is published, where possible in the same round trip.
+        """``run_on_hash``; when the script says ``ok``, ``message`` is published, if it can be in the same round trip.
 
         Raises BrokerError when the script did not run; that the message got lost is not said.
         """

@@ -1,7 +1,8 @@
-"""This module is where an agent's process writes a reply piece by piece: a request each, over one kept connection.
+"""This module is where an agent's process writes a reply piece by piece, over one kept connection.
 
-``python -m tests.faults.speaks URL KEY CONVERSATION MESSAGE PIECES PER_SECOND`` adds the pieces ``1 ``, ``2 ``, … to a
-reply that has begun with ``0 ``. It prints ``half`` when half of them are answered, and the pieces a second at the end.
+``python -m tests.faults.speaks URL KEY CONVERSATION MESSAGE PIECES PER_SECOND AT_ONCE`` adds the pieces ``1 ``, ``2 ``
+and so on to a reply that has begun with ``0 ``, ``AT_ONCE`` of them a request. It prints ``half`` when half of them are
+answered and the pieces a second at the end.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from urllib.parse import urlsplit
 
 import orjson
 
-CHUNK: Final = """mutation($input: PublishMessageChunkInput!) {
-  publishMessageChunk(input: $input) { messageId userErrors { code message field } } }"""
 _HEAD: Final = (
     "POST /graphql HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
     "Content-Length: {length}\r\n\r\n"
@@ -64,21 +63,43 @@ class KeptConnection:
         return data
 
 
-def say(connection: KeptConnection, conversation: str, message: str | None, index: int, text: str, end: int) -> str:
-    """One piece, the last one when it is the one before ``end``; the id of its message."""
-    said = {"conversationId": conversation, "messageId": message, "index": index, "text": text}
-    told = connection.post(CHUNK, {"input": said | {"isFinal": index == end - 1}})["publishMessageChunk"]
-    assert told["userErrors"] == [], told
-    return str(told["messageId"])
+def document(pieces: int) -> str:
+    """A mutation of so many pieces, which are taken one after the other."""
+    given = ", ".join(f"$p{number}: PublishMessageChunkInput!" for number in range(pieces))
+    fields = " ".join(
+        f"p{number}: publishMessageChunk(input: $p{number}) {{ messageId userErrors {{ code field }} }}"
+        for number in range(pieces)
+    )
+    return f"mutation({given}) {{ {fields} }}"
 
 
-def write(connection: KeptConnection, conversation: str, message: str, end: int, per_second: float) -> float:
+def say(connection: KeptConnection, conversation: str, message: str | None, first: int, *texts: str, end: int) -> str:
+    """Pieces in one request, the last one being the one before ``end``; the id of their message."""
+    said = {
+        f"p{number}": {
+            "conversationId": conversation,
+            "messageId": message,
+            "index": first + number,
+            "text": text,
+            "isFinal": first + number == end - 1,
+        }
+        for number, text in enumerate(texts)
+    }
+    told = list(connection.post(document(len(texts)), said).values())
+    assert [one["userErrors"] for one in told] == [[]] * len(texts), told
+    return str(told[0]["messageId"])
+
+
+def write(
+    connection: KeptConnection, conversation: str, message: str, end: int, per_second: float, at_once: int
+) -> float:
     """Every piece at its time, each when the one before was answered; the pieces a second that were reached."""
     begun = time.monotonic()
-    for index in range(1, end):
-        time.sleep(max(0.0, begun + index / per_second - time.monotonic()))
-        say(connection, conversation, message, index, f"{index} ", end)
-        if index == end // 2:
+    for first in range(1, end, at_once):
+        indexes = range(first, min(first + at_once, end))
+        time.sleep(max(0.0, begun + indexes[-1] / per_second - time.monotonic()))
+        say(connection, conversation, message, first, *(f"{index} " for index in indexes), end=end)
+        if end // 2 in indexes:
             sys.stdout.write("half\n")
             sys.stdout.flush()
     return (end - 1) / (time.monotonic() - begun)
@@ -86,9 +107,9 @@ def write(connection: KeptConnection, conversation: str, message: str, end: int,
 
 def main(arguments: Sequence[str]) -> None:
     """Write the reply."""
-    url, key, conversation, message, pieces, per_second = arguments
+    url, key, conversation, message, pieces, per_second, at_once = arguments
     with KeptConnection(url, key) as connection:
-        rate = write(connection, conversation, message, int(pieces), float(per_second))
+        rate = write(connection, conversation, message, int(pieces), float(per_second), int(at_once))
     sys.stdout.write(f"{rate}\n")
 
 

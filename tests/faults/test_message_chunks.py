@@ -27,6 +27,8 @@ SLOW: Final = 10
 LATE: Final = 10
 PIECES: Final = 1_500
 PIECES_PER_SECOND: Final = 500
+AT_ONCE: Final = 1
+"""Pieces of one request."""
 REACHED: Final = 0.9
 """Of the pieces a second that were to be written."""
 LONG_REPLIES: Final = 12
@@ -65,7 +67,7 @@ async def speaking(audience: Audience) -> AsyncIterator[asyncio.StreamReader]:
     """The agent's process, and what it prints."""
     said = [audience.gateways[0].url, audience.key, audience.conversation, audience.reply]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.speaks", *said, str(PIECES), str(PIECES_PER_SECOND)),
+        *(sys.executable, "-m", "tests.faults.speaks", *said, str(PIECES), str(PIECES_PER_SECOND), str(AT_ONCE)),
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
     )
@@ -91,8 +93,8 @@ async def begun(stage: Stage) -> Audience:
             for _ in range(LONG_REPLIES):
                 long = None
                 for index in range(LONG_PIECES):
-                    long = say(connection, conversation, long, index, "x" * PIECE_LIMIT_BYTES, PIECES)
-            return say(connection, conversation, None, 0, "0 ", PIECES)
+                    long = say(connection, conversation, long, index, "x" * PIECE_LIMIT_BYTES, end=PIECES)
+            return say(connection, conversation, None, 0, "0 ", end=PIECES)
 
     return Audience(stage.gateways, key, conversation, await asyncio.to_thread(begin))
 
@@ -117,6 +119,6 @@ async def test_a_hundred_viewers_end_with_the_exact_text_of_a_reply_of_500_piece
         5,
         "500 chunks/s to 100 viewers, ten slow and ten late, over two gateways: every viewer ends with the exact text",
         VIEWERS,
-        f"{PIECES:,} pieces, a request each, one after the other: {rate:.0f} a second; {SLOW} slow in at most "
+        f"{PIECES:,} pieces, {AT_ONCE} a request, one after the other: {rate:.0f} a second; {SLOW} slow in at most "
         f"{max(slow)} items, {LATE} late, the others in at least {min(prompt)}",
     )

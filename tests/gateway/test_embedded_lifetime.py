@@ -132,8 +132,9 @@ def test_make_takes_the_gateway_and_its_servers_along_whatever_ends_it(tmp_path:
     alone = f"{sys.executable} -I -S"
     tied = f"{alone} {TETHER} 0 SIGTERM {alone} {ATTEND} {sys.executable} gateway.py {tmp_path}/data"
     (tmp_path / "Makefile").write_text(f"run:\n\t@exec {tied}\n")
+    # Whoever runs the tests may ignore hang-ups (nohup), and what is ignored stays so in every child.
     make = subprocess.Popen(
-        ["make", "-C", str(tmp_path), "--no-print-directory", "run"],
+        ["env", "--default-signal=HUP", "make", "-C", str(tmp_path), "--no-print-directory", "run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -24,6 +24,8 @@ class Loss(Enum):
 class Direct(Protocol):
     """A way past ASGI to the connection's transport, for frames that are already on the wire's form."""
 
+    is_held: bool
+
     @property
     def has_room(self) -> bool:
         """Whether the transport's buffer is below its limit."""
@@ -34,7 +36,7 @@ class Direct(Protocol):
         ...
 
     def write(self, data: bytes) -> bool:
-        """Whole frames; False, with nothing written, without room."""
+        """Whole frames; False, with nothing written, while held or without room."""
         ...
 
     async def room(self) -> None:
@@ -51,9 +53,7 @@ class Outbox:
 
     __slots__ = (
         "_closed",
-        "_direct",
         "_frames",
-        "_hand",
         "_is_lost",
         "_lost",
         "_name",
@@ -62,7 +62,7 @@ class Outbox:
         "_room",
         "_write",
         "_writer",
-        "is_direct",
+        "direct",
     )
 
     def __init__(
@@ -77,10 +77,8 @@ class Outbox:
         self._lost = lost
         self._options = options
         self._name = name
-        self._direct = direct
-        self._hand = None if direct is None else direct.write
-        # Whether frames can be handed over at all.
-        self.is_direct = direct is not None
+        # The way past this queue, held while something waits here or no more is taken.
+        self.direct = direct
         self._frames: list[bytes] = []
         self._queued_bytes = 0
         self._closed = False
@@ -98,18 +96,12 @@ class Outbox:
         """Takes a message without waiting; False when there is no room or the outbox is closed."""
         if self._closed or self._room is not None:
             return False
-        if self._direct is not None and self._writer is None and self._direct.has_room:
-            self._direct.write_text(frame)
+        if self.direct is not None and self._writer is None and self.direct.has_room:
+            self.direct.write_text(frame)
             return True
         self._frames.append(frame)
         self._queue(frame)
         return True
-
-    def hand_over(self, data: bytes) -> bool:
-        """Passes whole frames to the transport; False, with nothing taken, unless it can take them now."""
-        if self._closed or self._hand is None or self._writer is not None:
-            return False
-        return self._hand(data)
 
     def take(self, frame: bytes) -> None:
         """Queues a message whatever its size; for batches, which the caller bounds by waiting for ``idle``."""
@@ -149,13 +141,13 @@ class Outbox:
         """
         try:
             async with asyncio.timeout(self._options.send_deadline):
-                while self._writer is not None or (self._direct is not None and not self._direct.has_room):
+                while self._writer is not None or (self.direct is not None and not self.direct.has_room):
                     if self._closed:
                         break
                     if self._writer is not None:
                         await asyncio.wait({self._writer})
-                    elif self._direct is not None:
-                        await self._direct.room()
+                    elif self.direct is not None:
+                        await self.direct.room()
         except TimeoutError:
             self._give_up(Loss.STUCK)
         except ConnectionError:
@@ -166,6 +158,7 @@ class Outbox:
     def close(self) -> None:
         """Takes no more messages; those queued are still written."""
         self._closed = True
+        self._hold()
         self._make_room()
 
     async def flushed(self) -> None:
@@ -193,6 +186,11 @@ class Outbox:
             self._room = self._room or asyncio.Event()
         if self._writer is None:
             self._writer = asyncio.create_task(self._run(), name=f"outbox {self._name}")
+            self._hold()
+
+    def _hold(self) -> None:
+        if self.direct is not None:
+            self.direct.is_held = self._closed or self._writer is not None
 
     def _make_room(self) -> None:
         if self._room is not None:
@@ -218,6 +216,7 @@ class Outbox:
             self._give_up(Loss.GONE)
         finally:
             self._writer = None
+            self._hold()
 
     def _give_up(self, loss: Loss) -> None:
         self.close()

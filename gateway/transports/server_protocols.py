@@ -164,17 +164,17 @@ def text_frame_head(length: int) -> bytes:
 
 
 class DirectWriter:
-    """A socket's transport, for frames that need no ASGI message: 1.5 to 2 times less CPU per frame."""
+    """A socket's transport, for frames that need no ASGI message: 1.5 to 2 times less CPU per frame.
 
-    __slots__ = ("_is_closing", "_may_write", "_transport", "_writable", "_write")
+    ``is_held``: what is handed over has to wait, for a queue that goes first or because the connection ends.
+    """
+
+    __slots__ = ("_transport", "_writable", "is_held")
 
     def __init__(self, transport: Transport, writable: asyncio.Event) -> None:
         self._transport = transport
         self._writable = writable
-        # Looked up once: a thousand sockets ask for each fifty times a second.
-        self._write = transport.write
-        self._is_closing = transport.is_closing
-        self._may_write = writable.is_set
+        self.is_held = False
 
     @classmethod
     def of(cls, scope: Scope) -> DirectWriter | None:
@@ -187,17 +187,19 @@ class DirectWriter:
     @property
     def has_room(self) -> bool:
         """Whether the buffer is below its limit and the connection lives."""
-        return self._may_write() and not self._is_closing()
+        return self._transport.get_write_buffer_size() <= WRITE_BUFFER_BYTES and not self._transport.is_closing()
 
     def write_text(self, text: bytes) -> None:
-        """One text message."""
-        self._write(text_frame_head(len(text)) + text)
+        """One text message, held or not."""
+        self._transport.write(text_frame_head(len(text)) + text)
 
     def write(self, data: bytes) -> bool:
         """Whole frames; False, with nothing written, without room."""
-        if not self._may_write() or self._is_closing():
+        # One call and few objects: a thousand sockets ask fifty times a second, and what they touch is in no cache.
+        transport = self._transport
+        if self.is_held or transport.get_write_buffer_size() > WRITE_BUFFER_BYTES or transport.is_closing():
             return False
-        self._write(data)
+        transport.write(data)
         return True
 
     async def room(self) -> None:

@@ -14,25 +14,24 @@ from subscriptions.fanout import Batch
 class SocketSink:
     """One operation of one socket: ``next`` messages that differ from other subscribers' only in their id."""
 
-    __slots__ = ("_hand_over", "_outbox", "_size", "_tail")
+    __slots__ = ("_direct", "_outbox", "_size", "_tail")
 
     def __init__(self, outbox: Outbox, operation_id: str) -> None:
         self._outbox = outbox
         self._tail = messages.id_tail(operation_id)
-        # Looked up once: a thousand sockets ask for each fifty times a second.
         self._size = len(self._tail)
-        self._hand_over = outbox.hand_over if outbox.is_direct else None
+        self._direct = outbox.direct
 
     def deliver(self, batch: Batch) -> bool:
         """All of the batch in one write, or nothing."""
-        hand_over = self._hand_over
-        if hand_over is None:
+        direct = self._direct
+        if direct is None:
             return self._queue(batch)
         # Frame heads hold the length, which is the same for all ids of one length.
         heads = batch.framed.get(self._size) or self._heads(batch)
         # Every frame ends with the same tail: it follows the only head, or one join puts it behind each.
         tail = self._tail
-        return hand_over(heads + tail if heads.__class__ is bytes else tail.join(heads) + tail)  # type: ignore[arg-type]
+        return direct.write(heads + tail if heads.__class__ is bytes else tail.join(heads) + tail)  # type: ignore[arg-type]
 
     async def room(self) -> None:
         """Wait until a batch can be taken. Raises OutboxClosed."""

@@ -5,6 +5,7 @@
 PYTHON ?= python3
 AGENTS ?= 12
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 UPGRADE ?=
 
 VENV := .venv/bin
@@ -46,9 +47,9 @@ test-full: ## test, test-clients and test-faults, then what each issue shows, wi
 	done; \
 	$(PY) -m tests.report && exit $$status
 
-bench: ## Measure: ratios to a floor, or to the same run without the fault
+bench: ## Measure: ratios to a floor, or to the same run without the fault (BENCH_ARGS="--only fanout")
 	@$(PYTHON) deploy/setup.py dev
-	@exec $(TIED) $(PY) -m benchmarks
+	@exec $(TIED) $(PY) -m benchmarks $(BENCH_ARGS)
 
 lint: ## Formatting, lint, types, import directions and the Dockerfile
 	@$(PYTHON) deploy/setup.py dev

@@ -170,11 +170,10 @@ def _table(case: Case, cells: dict[str, list[Cell]]) -> Table:
         "KB/subscriber",
         "CPU to floor",
         "CPU to stock",
+        "p99 to floor",
     ):
         table.add_column(name, justify="right" if name else "left")
     for peer, found in cells.items():
-        to_floor = statistics.median(a.cpu_us / b.cpu_us for a, b in zip(found, cells["floor"], strict=True))
-        to_stock = statistics.median(a.cpu_us / b.cpu_us for a, b in zip(found, cells["stock"], strict=True))
         table.add_row(
             peer,
             f"{_median(found, 'delivered_per_second'):,.0f}",
@@ -182,11 +181,17 @@ def _table(case: Case, cells: dict[str, list[Cell]]) -> Table:
             f"{_median(found, 'p50_ms'):.1f}",
             f"{_median(found, 'p99_ms'):.1f}",
             f"{_median(found, 'kb'):.1f}",
-            f"{to_floor:.2f}x",
-            f"{to_stock:.3f}x",
+            f"{_ratio(found, cells['floor'], 'cpu_us'):.2f}x",
+            f"{_ratio(found, cells['stock'], 'cpu_us'):.3f}x",
+            f"{_ratio(found, cells['floor'], 'p99_ms'):.2f}x",
         )
     return table
 
 
 def _median(cells: list[Cell], name: str) -> float:
     return statistics.median(getattr(cell, name) for cell in cells)
+
+
+def _ratio(cells: list[Cell], others: list[Cell], name: str) -> float:
+    """The median of the rounds' ratios: what disturbs a round disturbs its neighbours."""
+    return statistics.median(getattr(a, name) / getattr(b, name) for a, b in zip(cells, others, strict=True))

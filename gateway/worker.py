@@ -162,6 +162,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin every job in a task of its own; ``stop`` ends them."""
+        _log.info("worker.started", jobs=len(self.jobs))
         self._tasks = [asyncio.create_task(self._keep_doing(job), name=f"worker-{job.name}") for job in self.jobs]
 
     async def stop(self) -> None:

@@ -42,7 +42,9 @@ async def assign_agent(call: Call, *, workspace_id: UUID, agent_id: UUID, replac
         if left is not None and (old := await _active(work, left)) is not None:
             old.end(AssignmentStatus.REMOVED, work.now, "moved")
             await _arrive(work, workspace, agent)
-            _record_move(work, workspace, await _source(work, left), before, agent_id)
+            # Not locked: its agent is, by whoever comes for it, and workspaces are locked before agents.
+            source = await work.session.get_one(Workspace, (work.tenant_id, left))
+            _record_move(work, workspace, source, before, agent_id)
             return workspace
         await _arrive(work, workspace, agent)
         work.tell(workspace, kind, before, structure=structure, topic=EventTopic.STRUCTURE, agent_id=agent_id)
@@ -139,14 +141,6 @@ async def _arrive(work: UnitOfWork, workspace: Workspace, agent: Agent) -> None:
     await work.session.flush()
     agent.workspace_id = workspace.id
     work.add(AgentAssignment(workspace_id=workspace.id, agent_id=agent.id, model=agent.model))
-
-
-async def _source(work: UnitOfWork, workspace_id: UUID) -> Workspace:
-    # Not locked: its agent is, by whoever comes for it, and workspaces are locked before agents.
-    found = await work.session.scalars(
-        select(Workspace).where(Workspace.tenant_id == work.tenant_id, Workspace.id == workspace_id)
-    )
-    return found.one()
 
 
 def _record_move(

@@ -113,15 +113,15 @@ def create_app(settings: Settings) -> GatewayApp:
             app.state.waiting = Waiting()
             app.state.plain = _plain(services, limits, app.state.waiting, options)
             app.state.draining = False
-            stack.enter_context(observed(services, endpoint.connections))
+            worker = _worker(settings, services) if settings.worker else None
+            stack.enter_context(observed(services, endpoint.connections, worker.states if worker else {}))
             watchman = Watchman(endpoint.connections, services.accounts.recheck)
             watchman.start()
             stack.push_async_callback(watchman.stop)
             ledger = SeatLedger(services.bus, endpoint.seats)
             ledger.start()
             stack.push_async_callback(ledger.stop)
-            if settings.worker:
-                worker = _worker(settings, services)
+            if worker is not None:
                 worker.start()
                 stack.push_async_callback(worker.stop)
             yield

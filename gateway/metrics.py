@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Final
@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway.transports.open_connections import OpenConnections, TransportCounters
+from gateway.worker import JobState
 from resolvers.call import Services
 from resolvers.webhook_counters import WebhookCounters
 from subscriptions.fanout import Fanout
@@ -26,9 +27,10 @@ SUBSCRIPTIONS: Final = Gauge("signalbox_subscriptions", "Subscriptions under way
 class _Observed(Collector):
     """Reads the services' own counts when Prometheus asks; they count without knowing it."""
 
-    def __init__(self, services: Services, connections: OpenConnections) -> None:
+    def __init__(self, services: Services, connections: OpenConnections, jobs: Mapping[str, JobState]) -> None:
         self._services = services
         self._connections = connections
+        self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
         """Every number, as of now."""
@@ -45,6 +47,7 @@ class _Observed(Collector):
             yield CounterMetricFamily(
                 f"signalbox_wakeups_{name}", f"Wake-ups {name}.", getattr(self._services.announcer, name, 0)
             )
+        yield from job_metrics(self._jobs)
 
 
 def _counters(prefix: str, counters: Any) -> Iterator[Metric]:
@@ -103,10 +106,25 @@ def stream_metrics(fanout: Fanout) -> Iterator[Metric]:
     )
 
 
+def job_metrics(jobs: Mapping[str, JobState]) -> Iterator[Metric]:
+    """How a worker's jobs fare; one that only the leader does has no success to show elsewhere."""
+    runs = CounterMetricFamily("signalbox_job_runs", "Runs of a job that ended well.", labels=["job"])
+    failures = GaugeMetricFamily("signalbox_job_failures", "Failures since a job's last success.", labels=["job"])
+    succeeded = GaugeMetricFamily(
+        "signalbox_job_last_success_timestamp_seconds", "When a job last ended well.", labels=["job"]
+    )
+    for name, state in jobs.items():
+        runs.add_metric([name], state.runs)
+        failures.add_metric([name], state.failures)
+        if state.last_success_at is not None:
+            succeeded.add_metric([name], state.last_success_at.timestamp())
+    yield from (runs, failures, succeeded)
+
+
 @contextmanager
-def observed(services: Services, connections: OpenConnections) -> Iterator[None]:
-    """Show the numbers of ``services`` while the block lasts."""
-    collector = _Observed(services, connections)
+def observed(services: Services, connections: OpenConnections, jobs: Mapping[str, JobState]) -> Iterator[None]:
+    """Show the numbers of ``services``, and of the worker's jobs where one runs here, while the block lasts."""
+    collector = _Observed(services, connections, jobs)
     REGISTRY.register(collector)
     try:
         yield

@@ -18,6 +18,8 @@ from resolvers.call import Call
 HOURS: Final = 24
 _HOUR: Final = timedelta(hours=1)
 _ZONE_LIMIT: Final = 64
+_NO_ZONES: Final = frozenset({"localtime", "posixrules"})
+"""Files beside the zones that say how this machine is set up, which is nobody's business."""
 
 
 class StatsWindow(StrEnum):
@@ -109,8 +111,8 @@ async def alert_statistics(call: Call, window: StatsWindow, time_zone: str | Non
 def zone_of(name: str | None) -> ZoneInfo:
     """The time zone of this name, UTC when none is said. Raises BAD_REQUEST."""
     try:
-        if name is not None and len(name) > _ZONE_LIMIT:
-            raise ValueError("too long")
+        if name is not None and (len(name) > _ZONE_LIMIT or name in _NO_ZONES):
+            raise ValueError("no name of a zone")
         return ZoneInfo(name if name is not None else "UTC")
     except (ValueError, OSError, ZoneInfoNotFoundError):
         # A name that leads out of the database of zones, or to a folder of it, is none either.

@@ -39,12 +39,8 @@ def speech(value: str, limit_bytes: int, *field: str) -> str:
 
 def anything(value: Any, limit_bytes: int, *field: str) -> Any:
     """A JSON value of at most ``limit_bytes``. Raises INVALID."""
-    try:
-        encoded = orjson.dumps(value)
-    except orjson.JSONEncodeError as error:
-        raise invalid("This is a JSON value.", "input", *field) from error
-    if len(encoded) > limit_bytes or b"\\u0000" in encoded:
-        raise invalid(f"This is a JSON value of at most {limit_bytes:,} bytes.", "input", *field)
+    if not _fits(value, limit_bytes):
+        raise invalid(f"This is a JSON value of at most {limit_bytes:,} bytes, without NUL.", "input", *field)
     return value
 
 
@@ -70,12 +66,16 @@ def web_address(value: str, *field: str) -> str:
 
 def document(value: Any, limit_bytes: int, *field: str) -> dict[str, Any]:
     """A JSON object of at most ``limit_bytes``. Raises INVALID."""
-    if not isinstance(value, dict):
-        raise invalid("This is a JSON object.", "input", *field)
+    if not isinstance(value, dict) or not _fits(value, limit_bytes):
+        raise invalid(f"This is a JSON object of at most {limit_bytes:,} bytes, without NUL.", "input", *field)
+    return value
+
+
+def _fits(value: Any, limit_bytes: int) -> bool:
+    """Whether it is JSON of that size that the database can hold."""
     try:
         encoded = orjson.dumps(value)
-    except orjson.JSONEncodeError as error:
-        raise invalid("This is a JSON object.", "input", *field) from error
-    if len(encoded) > limit_bytes or b"\\u0000" in encoded:
-        raise invalid(f"This is a JSON object of at most {limit_bytes} bytes.", "input", *field)
-    return value
+    except orjson.JSONEncodeError:
+        return False
+    # Without escaped backslashes: "C:\\u0000" is a text like any other.
+    return len(encoded) <= limit_bytes and b"\\u0000" not in encoded.replace(b"\\\\", b"")

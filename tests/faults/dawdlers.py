@@ -1,11 +1,13 @@
-"""This module is where clients live that servers suffer from: one stops reading, one reads and never answers."""
+"""This module is where clients live that servers suffer from: they stop reading, never answer, or vanish."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import select
 import socket
+import struct
 import time
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +25,9 @@ ACCEPT: Final = {
     "sse": "text/event-stream",
     "multipart": "multipart/mixed;boundary=graphql;subscriptionSpec=1.0",
 }
+_SO_ATTACH_FILTER: Final = 26
+_DROP_ALL: Final = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)
+"""Return 0: no byte gets through."""
 _UPGRADE: Final = (
     "GET /graphql HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: c2lnbmFsYm94IGZhdWx0cw==\r\nSec-WebSocket-Version: 13\r\n"
@@ -32,6 +37,19 @@ _POST: Final = (
     "POST /graphql HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nAccept: {accept}\r\n"
     "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
 )
+
+
+def vanish(raw: socket.socket) -> bool:
+    """From now on this end of a connection answers nothing, as a machine that lost its network; False if forbidden.
+
+    Hardened kernels let no ordinary user drop packets.
+    """
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(_DROP_ALL))
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except PermissionError:
+        return False
+    return True
 
 
 class StuckClient:
@@ -66,6 +84,10 @@ class StuckClient:
             while not poll.poll(0):  # noqa: ASYNC110 - the loop does not watch for errors alone
                 await asyncio.sleep(LOOK_SECONDS)
         return time.monotonic() - self.stopped_at
+
+    def vanish(self) -> None:
+        """Answer nothing any more, not even that bytes have come. Fails where the kernel forbids it."""
+        assert vanish(self._socket), "this kernel lets only root drop packets"
 
     def close(self) -> None:
         """Go."""

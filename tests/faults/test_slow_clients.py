@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from models import Workspace
 from models.ids import uuid7
@@ -15,13 +18,14 @@ from tests.faults.checker import Audience, check
 from tests.faults.dawdlers import SilentClient, StuckClient
 from tests.faults.journal import Follower, all_stopped
 from tests.faults.stage import GatewayProcess, Guest, Stage
-from tests.faults.transports import TRANSPORTS, Operation
+from tests.faults.transports import NO_TLS, TRANSPORTS, Operation
 from tests.patience import DEADLINE, promised
 from tests.report import record
 
 ALL = Audience(frozenset({"workspaces:read"}))
 STUCK_SECONDS = 15.0
 SILENT_SECONDS = 35.0
+VANISHING = 100
 END_SECONDS = 15.0
 MOST_BYTES_EACH = 1_000_000
 OWN_BYTES = 8_000_000
@@ -183,6 +187,41 @@ async def test_clients_that_never_answer_a_ping_are_cut_off(stage: Stage) -> Non
         n=n,
         figure=f"{len(silent)} silent gone after {min(lasted):.1f} to {max(lasted):.1f} s; readers lost 0",
     )
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("transport", list(TRANSPORTS))
+async def test_clients_that_vanish_without_a_word_are_cut_off_though_nothing_fills_their_buffers(
+    stage: Stage, transport: str
+) -> None:
+    gateway = stage.gateways[0]
+    guest = await stage.guest()
+    before = await _connections(gateway, transport)
+    async with stuck_at(gateway, guest, transport, VANISHING) as clients:
+        for one in clients:
+            one.vanish()
+        vanished_at = time.monotonic()
+        assert await _connections(gateway, transport) == before + VANISHING
+        async with asyncio.timeout(2 * SILENT_SECONDS):
+            while await _connections(gateway, transport) > before:  # noqa: ASYNC110 - nobody says when they go
+                await asyncio.sleep(0.1)
+    lasted = time.monotonic() - vanished_at
+    assert lasted < SILENT_SECONDS
+    record(
+        3,
+        "Clients that vanished without a word are gone within 35 s",
+        n=VANISHING,
+        figure=f"{transport}: all gone after {lasted:.1f} s, with nothing to send but signs of life",
+    )
+
+
+async def _connections(gateway: GatewayProcess, transport: str) -> float:
+    """How many of the kind the gateway holds."""
+    name = "signalbox_sockets" if transport == "websocket" else "signalbox_http_streams"
+    async with httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=DEADLINE) as client:
+        text = (await client.get(f"{gateway.url}/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return float(families[name].samples[0].value)
 
 
 @pytest.mark.parametrize("transport", list(TRANSPORTS))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -13,6 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.embedded import EmbeddedValkey
+from gateway.metrics import job_metrics
+from gateway.worker import JobState
 from models import Role, Scope
 from resolvers.call import Call, Services
 from subscriptions.cursor import Cursor
@@ -146,6 +150,25 @@ async def test_nobody_is_named_in_the_numbers(observed: Observed) -> None:
     text = await observed.text()
     assert str(observed.tenant_id) not in text
     assert observed.key not in text
+
+
+def test_a_job_shows_its_runs_its_failures_in_a_row_and_its_last_success() -> None:
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    jobs = {"liveness": JobState(runs=7, last_success_at=at), "mail": JobState(runs=2, failures=3)}
+    found = {(metric.name, *one.labels.values()): one.value for metric in job_metrics(jobs) for one in metric.samples}
+    assert found == {
+        ("signalbox_job_runs", "liveness"): 7,
+        ("signalbox_job_runs", "mail"): 2,
+        ("signalbox_job_failures", "liveness"): 0,
+        ("signalbox_job_failures", "mail"): 3,
+        ("signalbox_job_last_success_timestamp_seconds", "liveness"): at.timestamp(),
+    }
+
+
+async def test_the_jobs_of_the_worker_inside_are_shown(observed: Observed) -> None:
+    found = await observed.until(lambda numbers: numbers.get("signalbox_job_runs_total liveness", 0) > 0)
+    assert found["signalbox_job_failures liveness"] == 0
+    assert time.time() - found["signalbox_job_last_success_timestamp_seconds liveness"] < DEADLINE
 
 
 def test_a_lag_counts_in_its_bucket_and_in_all_above() -> None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from gateway.transports import server_protocols
+from tests.faults.dawdlers import vanish
 from tests.gateway.served import Served, serving
 from tests.patience import DEADLINE
-from tests.report import record
 
 EVENTS = "text/event-stream"
 MULTIPART = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0"
-SO_ATTACH_FILTER = 26
-_DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0), 8)  # return 0: no byte gets through
 ASKED = b"GET /graphql HTTP/1.1\r\nhost: h\r\n\r\n"
 
 
@@ -32,20 +28,6 @@ async def connected(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader,
         yield reader, writer
     finally:
         writer.transport.abort()
-
-
-def vanish(writer: asyncio.StreamWriter) -> bool:
-    """From now on this end of the connection answers nothing, as a machine that lost its network; False if forbidden.
-
-    Hardened kernels let no ordinary user drop packets.
-    """
-    raw: socket.socket = writer.get_extra_info("socket")
-    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(_DROP_ALL))
-    try:
-        raw.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-    except PermissionError:
-        return False
-    return True
 
 
 def patience_ms(client: asyncio.StreamWriter) -> int:
@@ -114,14 +96,13 @@ async def test_a_client_that_vanished_leaves_its_seat_though_nothing_fills_its_b
             async with asyncio.timeout(DEADLINE):
                 await reader.readuntil(b'"forever"')
             assert patience_ms(writer) == 500
-            if not vanish(writer):
+            if not vanish(writer.get_extra_info("socket")):
                 return
             await served.all_closed()
             async with asyncio.timeout(DEADLINE):
                 await served.endpoint.connections.all_gone()
         async with served.ready_peer("ada"):
             pass
-    record(3, "Clients that vanished without a word are gone within 35 s", n=1, figure=f"{accept.split(';')[0]}: cut")
 
 
 def asking(accept: str) -> bytes:

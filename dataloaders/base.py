@@ -43,13 +43,29 @@ Batch = Callable[[TenantSession, Sequence[Key]], Awaitable[Sequence[Value]]] | R
 """Values in the order of the keys."""
 
 
+Asked = tuple[ReadBatch[Any, Any], UUID, tuple[Any, ...]]
+"""One read: of what, in which tenant, for which keys. Whoever asks the same may be given the same rows."""
+ReadRows = Callable[[Asked], Awaitable[Sequence[Any]]]
+
+
+def rows_of(database: Database) -> ReadRows:
+    """What reads from ``database``, for each who asks anew."""
+
+    async def read(asked: Asked) -> Sequence[Any]:
+        batch, tenant_id, keys = asked
+        return await batch(database, tenant_id, keys)
+
+    return read
+
+
 class Loader(Generic[Key, Value]):
     """Collects the keys asked for in one turn of the event loop and fetches each once."""
 
-    def __init__(self, database: Database, tenant_id: UUID, batch: Batch[Key, Value]) -> None:
+    def __init__(self, database: Database, tenant_id: UUID, batch: Batch[Key, Value], read: ReadRows) -> None:
         self._database = database
         self._tenant_id = tenant_id
         self._batch = batch
+        self._read = read
         self._futures: dict[Key, asyncio.Future[Value]] = {}
         self._waiting: list[Key] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +113,7 @@ class Loader(Generic[Key, Value]):
 
     async def _values(self, keys: list[Key]) -> Sequence[Value]:
         if isinstance(self._batch, ReadBatch):
-            return await self._batch(self._database, self._tenant_id, keys)
+            return await self._read((self._batch, self._tenant_id, tuple(keys)))
         async with self._database.session(self._tenant_id) as session:
             return await self._batch(session, keys)
 
@@ -112,23 +128,24 @@ def _name_of(batch: Batch[Any, Any]) -> str:
 
 
 class LoaderScope:
-    """The loaders of one operation or one event, made when first asked for."""
+    """The loaders of one operation or one event, made when first asked for. ``read`` says how rows are come by."""
 
-    def __init__(self, database: Database, tenant_id: UUID) -> None:
+    def __init__(self, database: Database, tenant_id: UUID, read: ReadRows | None = None) -> None:
         self.database = database
         self.tenant_id = tenant_id
+        self._read = read or rows_of(database)
         self._loaders: dict[Any, Loader[Any, Any]] = {}
 
     def of(self, batch: Batch[Key, Value]) -> Loader[Key, Value]:
         """The loader of ``batch``."""
         loader = self._loaders.get(batch)
         if loader is None:
-            loader = self._loaders[batch] = Loader(self.database, self.tenant_id, batch)
+            loader = self._loaders[batch] = Loader(self.database, self.tenant_id, batch, self._read)
         return loader
 
     def fresh(self) -> LoaderScope:
         """An empty scope for the same tenant."""
-        return LoaderScope(self.database, self.tenant_id)
+        return LoaderScope(self.database, self.tenant_id, self._read)
 
 
 @cache

@@ -71,7 +71,7 @@ class DurableSubscription(_Subscription):
 
     async def _render(self, items: Sequence[Item]) -> list[bytes]:
         # One fresh scope for all items: an entity is read once a batch, and never from an earlier one.
-        call = self.call.fresh()
+        call = self.call.live()
         deliveries = [one for one in items if isinstance(one, Delivery)]
         changes = iter(await self.source.changes(call, deliveries) if deliveries else ())
         events = [next(changes) if isinstance(one, Delivery) else one for one in items]
@@ -120,4 +120,4 @@ class EphemeralSubscription(_Subscription):
 
     async def _answered(self, event: Any) -> Batch:
         what = tuple(event) if isinstance(event, list) else event
-        return await self.shared.of((self.key, what), lambda: self.answer(self.call.fresh(), event))
+        return await self.shared.of((self.key, what), lambda: self.answer(self.call.live(), event))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
+from dataloaders.base import Asked, rows_of
 from gateway.egress import Egress
 from gateway.keys import audit_keys, key_provider, refresh_key, token_keys
 from gateway.mail import sender_of
@@ -26,6 +28,7 @@ from subscriptions.bus import Bus
 from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.reply_board import ReplyBoard
+from subscriptions.shared_reads import SharedReads
 from subscriptions.tail import Tails
 
 
@@ -45,6 +48,8 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         tails = Tails(database, bus)
         await tails.start()
         stack.push_async_callback(tails.stop)
+        live_reads: SharedReads[Asked, Sequence[Any]] = SharedReads(rows_of(database), "rows of live answers")
+        stack.push_async_callback(live_reads.stop)
         intake = HeartbeatIntake(database, bus, announcer, utcnow)
         intake.start()
         stack.push_async_callback(intake.stop)
@@ -81,6 +86,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             bus=bus,
             tails=tails,
             fanout=Fanout(tails),
+            live_reads=live_reads,
             heartbeats=intake,
             board=board,
             reply_board=ReplyBoard(bus),

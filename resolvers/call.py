@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from dataloaders.base import Batch, LoaderScope
+from dataloaders.base import Asked, Batch, LoaderScope
 from models import Scope, utcnow
 from models.database import Database
 from models.errors import Forbidden, Unauthenticated
@@ -30,6 +30,7 @@ from subscriptions.cursor import Cursor
 from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.reply_board import ReplyBoard
+from subscriptions.shared_reads import SharedReads
 from subscriptions.tail import Tails
 
 
@@ -42,6 +43,8 @@ class Services:
     bus: Bus
     tails: Tails
     fanout: Fanout
+    live_reads: SharedReads[Asked, Sequence[Any]]
+    """Reads that answers to one event share, whatever their questions."""
     heartbeats: HeartbeatIntake
     board: HeartbeatBoard
     reply_board: ReplyBoard
@@ -127,8 +130,13 @@ class Call:
         return self._cursor
 
     def fresh(self) -> Call:
-        """The same caller with nothing loaded yet; each event delivered gets one."""
+        """The same caller with nothing loaded yet."""
         return replace(self, _loaders=None, claim=None)
+
+    def live(self) -> Call:
+        """As ``fresh``, for one answer to an event; rows that other answers ask for meanwhile are read once for all."""
+        loaders = LoaderScope(self.services.database, self.tenant_id, self.services.live_reads.get)
+        return replace(self, _loaders=loaders, claim=None)
 
     def work(self, tenant_id: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work in the caller's tenant, under the operation's idempotency key if it has one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dataloaders.base import Asked, rows_of
 from gateway.egress import Egress
 from gateway.key_providers import LocalKeys
 from models import Agent, AgentType, Role, Scope, Tenant, TenantPlan, Workspace, utcnow
@@ -34,6 +35,7 @@ from subscriptions.fanout import Fanout
 from subscriptions.heartbeats import HeartbeatBoard
 from subscriptions.log import OPEN_STREAM
 from subscriptions.reply_board import ReplyBoard
+from subscriptions.shared_reads import SharedReads
 from subscriptions.tail import Tails
 
 AUDIT: Final = AuditKeys([b"a" * 32])
@@ -88,6 +90,8 @@ async def running(
         tails = Tails(database, bus)
         await tails.start()
         stack.push_async_callback(tails.stop)
+        live_reads: SharedReads[Asked, Sequence[Any]] = SharedReads(rows_of(database), "rows of live answers")
+        stack.push_async_callback(live_reads.stop)
         intake = HeartbeatIntake(database, bus, announcer, utcnow)
         intake.start()
         stack.push_async_callback(intake.stop)
@@ -113,6 +117,7 @@ async def running(
             bus=bus,
             tails=tails,
             fanout=Fanout(tails),
+            live_reads=live_reads,
             heartbeats=intake,
             board=HeartbeatBoard(bus),
             reply_board=ReplyBoard(bus),

@@ -86,3 +86,29 @@ async def _change_all(writer: Database, call: Call) -> None:
             before = workspace.facets()
             workspace.tier = 3
             work.tell(workspace, "workspace.updated", before)
+
+
+@pytest.mark.parametrize("questions", [1, 20])
+async def test_the_rows_of_an_event_are_read_once_for_all_questions(
+    gateway: Gateway, database: Database, writer: Database, questions: int
+) -> None:
+    tenant_id = await make_tenant(database)
+    who = principal(tenant_id)
+    call = call_of(gateway.services, who)
+    async with call.work() as work:
+        work.add(Workspace(id=uuid7(), name="watched"))
+    documents = [DOCUMENT.replace("id name", f"id n{number}: name") for number in range(questions)]
+    watching = [await gateway.watch(who, document) for document in documents]
+    try:
+        for one in watching:
+            assert (await anext(one))["data"]["workspaceStatus"]["recovered"]
+        assert gateway.services.fanout.groups == questions
+        with counted(database) as statements:
+            await _change_all(writer, call)
+            for number, one in enumerate(watching):
+                item = (await anext(one))["data"]["workspaceStatus"]
+                assert item["workspace"][f"n{number}"] == "watched"
+    finally:
+        for one in watching:
+            await one.aclose()
+    assert sum("FROM workspaces" in statement for statement in statements) == 1, statements

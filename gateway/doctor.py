@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
@@ -27,6 +28,7 @@ OLDEST_PYTHON: Final = (3, 11)
 OLDEST_POSTGRES: Final = 15
 _FREE_GIB: Final = 1.0
 _WAIT_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ async def diagnose(
         findings.append(await asyncio.to_thread(embedded_valkey))
     else:
         findings += await valkey(redis_url)
-    findings.append(free_port(host, port))
+    findings.append(await asyncio.to_thread(free_port, host, port))
     return findings
 
 
@@ -219,9 +221,23 @@ def free_port(host: str, port: int) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        is_used = error.errno == errno.EADDRINUSE
+        if is_used and (found := _running_gateway(host, port)):
+            return found
+        what = "is in use" if is_used else f"cannot be had: {error.strerror}"
         return Finding(False, f"{where} {what}", "stop what uses it, or choose another with --port or --host")
     return Finding(True, f"{where} is free")
+
+
+def _running_gateway(host: str, port: int) -> Finding | None:
+    """How the gateway that listens there says it is; None when it is something else that listens."""
+    url = httpx.URL(scheme="http", host=host, port=port, path="/readyz")
+    try:
+        said = httpx.get(url, trust_env=False, timeout=_ANSWER_SECONDS).json()
+        status, failing = str(said["status"]), ", ".join(map(str, said["failing"]))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return None
+    return Finding(not failing, f"a gateway on port {port} of {host} says that it is {status}", f"failing: {failing}")
 
 
 def _runs(name: str, program: Path) -> Finding:

@@ -115,7 +115,7 @@ def _way_in(
     demo = read_demo(data_dir)
     address = (url or (demo.url if demo else "")).rstrip("/").removesuffix("/graphql")
     if not address:
-        raise WatchError("Give --url, or --data-dir of a running demo.")
+        raise WatchError("Give --url, or --data-dir of a running demo: of `make run` it is .signalbox/run.")
     if token is not None:
         return address, KeyCredentials(token)
     if email is not None:

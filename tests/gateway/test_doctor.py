@@ -2,9 +2,11 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 import redis
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from gateway import doctor
 from gateway.doctor import Finding, diagnose
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from models import roles
+from tests.patience import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,33 @@ def test_a_port_in_use_is_named() -> None:
         port = listener.getsockname()[1]
         assert doctor.free_port("127.0.0.1", port).what == f"port {port} on 127.0.0.1 is in use"
     assert doctor.free_port("127.0.0.1", port).ok
+
+
+@pytest.mark.parametrize(
+    ("said", "ok", "what"),
+    [
+        ({"status": "ready", "failing": []}, True, "says that it is ready"),
+        ({"status": "degraded", "failing": ["bus"]}, False, "says that it is degraded"),
+        ({"hello": "world"}, False, "is in use"),
+        (["status"], False, "is in use"),
+    ],
+)
+def test_a_gateway_that_runs_is_no_stranger_on_its_port(said: object, ok: bool, what: str) -> None:
+    body = orjson.dumps(said)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answered = threading.Thread(target=answer_once, args=(listener, body))
+        answered.start()
+        found = doctor.free_port("127.0.0.1", listener.getsockname()[1])
+        answered.join(DEADLINE)
+    assert (found.ok, what in found.what) == (ok, True)
+
+
+def answer_once(listener: socket.socket, body: bytes) -> None:
+    """One HTTP answer."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
 
 
 def test_a_data_directory_in_the_way_of_a_file_is_named(tmp_path: Path) -> None:

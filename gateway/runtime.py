@@ -53,13 +53,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
         intake = HeartbeatIntake(database, bus, announcer, utcnow)
         intake.start()
         stack.push_async_callback(intake.stop)
-        board = HeartbeatBoard(bus)
-        passwords = Passwords(
-            settings.password_memory_kib,
-            settings.password_passes,
-            settings.password_parallelism,
-            settings.password_threads,
-        )
+        passwords = _passwords(settings)
         stack.callback(passwords.close)
         send = sender_of(settings)
         accounts = Accounts(
@@ -88,7 +82,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             fanout=Fanout(tails),
             live_reads=live_reads,
             heartbeats=intake,
-            board=board,
+            board=HeartbeatBoard(bus),
             reply_board=ReplyBoard(bus),
             accounts=accounts,
             issuer_keys=issuer_keys,
@@ -96,6 +90,15 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             keyring=keyring,
             webhooks=webhooks,
         )
+
+
+def _passwords(settings: Settings) -> Passwords:
+    return Passwords(
+        settings.password_memory_kib,
+        settings.password_passes,
+        settings.password_parallelism,
+        settings.password_threads,
+    )
 
 
 def _webhook_rules(settings: Settings) -> WebhookRules:

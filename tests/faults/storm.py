@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.faults.stage import GatewayProcess, Stage
 
-CALM_SECONDS: Final = (0.2, 1.5)
+CALM_SECONDS: Final = (0.2, 2.5)
 """Between two faults of one server."""
 AWAY_SECONDS: Final = (0.0, 1.0)
 """How long a killed server stays away."""

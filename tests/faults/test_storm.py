@@ -28,7 +28,7 @@ LOW_FILTER = {"filter": {"tier": [1, 2]}}
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. ``events_per_second`` is offered: outages cost some, and 200 are to be committed."""
+    """How much of everything. ``events_per_second`` is offered, more than is promised: outages cost some of it."""
 
     writers: int
     events_per_second: float
@@ -36,7 +36,7 @@ class Scale:
     faults: Faults
 
 
-FULL = Scale(16, 215, 20, Faults(valkey_kills=20, kills_per_gateway=10, postgres_restarts=2))
+FULL = Scale(16, 240, 20, Faults(valkey_kills=20, kills_per_gateway=10, postgres_restarts=2))
 TENTH = Scale(4, 40, 4, Faults(valkey_kills=2, kills_per_gateway=1, postgres_restarts=1))
 
 

@@ -143,10 +143,6 @@ class LoaderScope:
             loader = self._loaders[batch] = Loader(self.database, self.tenant_id, batch, self._read)
         return loader
 
-    def fresh(self) -> LoaderScope:
-        """An empty scope for the same tenant."""
-        return LoaderScope(self.database, self.tenant_id, self._read)
-
 
 @cache
 def by_id(model: Any, *, even_deleted: bool = False) -> Batch[UUID, Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
 
 from dataloaders.agents import agents_by_workspace
-from dataloaders.base import MAX_BATCH, LoaderScope, by_id
+from dataloaders.base import MAX_BATCH, Asked, LoaderScope, by_id, rows_of
 from dataloaders.registry import MAX_CHILDREN, line_of, tree_of, workspaces_by_parent
 from models import Agent, Tenant, Workspace, WorkspaceStatus
 from models.database import Database, TenantSession
 from models.errors import Unavailable
 from models.ids import NIL, uuid7
+from subscriptions.shared_reads import SharedReads
 from tests.conftest import counted
 from tests.world import Fleet, Tenants
 
@@ -85,7 +87,21 @@ async def test_a_key_is_fetched_once_in_a_scope_and_again_in_a_fresh_one(
         await session.execute(update(Workspace).where(Workspace.id == one).values(name="renamed"))
         await session.commit()
     assert (await scope.of(by_id(Workspace)).load(one)).name == "place 000"
-    assert (await scope.fresh().of(by_id(Workspace)).load(one)).name == "renamed"
+    assert (await LoaderScope(database, tenants.mine).of(by_id(Workspace)).load(one)).name == "renamed"
+
+
+async def test_scopes_that_share_reads_share_them_within_their_tenant_only(
+    database: Database, tenants: Tenants, fleet: Fleet
+) -> None:
+    shared: SharedReads[Asked, Sequence[Any]] = SharedReads(rows_of(database), "test")
+    owners = [tenants.mine, tenants.mine, tenants.other]
+    with counted(database) as statements:
+        rows = await asyncio.gather(
+            *(LoaderScope(database, one, shared.get).of(by_id(Workspace)).load(fleet.workspaces[0]) for one in owners)
+        )
+    assert [None if row is None else row.id for row in rows] == [fleet.workspaces[0], fleet.workspaces[0], None]
+    assert len(statements) == 2
+    await shared.stop()
 
 
 async def test_no_statement_takes_more_than_a_thousand_keys(database: Database, tenants: Tenants, fleet: Fleet) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -138,7 +138,10 @@ class database_trouble:
 
 def is_passing(error: BaseException) -> bool:
     """Whether ``error`` is trouble that goes away: no connection, a time-out, a deadlock, a restart."""
-    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError | FileNotFoundError | InterfaceError):
+    if isinstance(error, PoolTimeout | ConnectionError | TimeoutError | FileNotFoundError):
+        return True
+    # The driver itself, whom short reads ask, is at a loss when a server's last words come between two statements.
+    if isinstance(error, InterfaceError | InternalClientError):
         return True
     if isinstance(error, PostgresError):
         return str(error.sqlstate).startswith(_PASSING)

@@ -41,6 +41,7 @@ _NOT_HANDED_DOWN = (configuration.PREFIX, "PYTHONDONTWRITEBYTECODE")
 _SIGNS_OF_A_DEFECT = ("Traceback", "never retrieved", "_failed", "was destroyed but", "broke;")
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.05
+LOG_TAIL = 5000
 MANY = "5000"
 
 
@@ -89,16 +90,25 @@ class GatewayProcess:
 
     async def ready(self) -> None:
         """Waits until it answers; one that gave up, because its servers were away, is started again."""
-        async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
-            while True:
-                if self._process is None or self._process.poll() is not None:
-                    self.start()
-                try:
-                    if (await client.get(f"{self.url}/readyz")).is_success:
-                        return
-                except httpx.HTTPError:
-                    pass
-                await asyncio.sleep(LOOK_SECONDS)
+        answered = "nothing"
+        try:
+            async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
+                while True:
+                    if self._process is None or self._process.poll() is not None:
+                        self.start()
+                    try:
+                        answer = await client.get(f"{self.url}/readyz")
+                        if answer.is_success:
+                            return
+                        answered = answer.text
+                    except httpx.HTTPError:
+                        pass
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            said = self.log.read_text(errors="replace")[-LOG_TAIL:]
+            raise AssertionError(
+                f"{self.name}: {self.starts} starts, last answer {answered}, log ends\n{said}"
+            ) from None
 
     def kill(self) -> None:
         """kill -9."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -13,12 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.embedded import EmbeddedPostgres, EmbeddedValkey
 from gateway.settings import Settings
-from models.database import role_url
+from models.database import role_url, sqlstate
 from models.migrate import ensure_roles, expected_revision, migrate, revision_of
 from models.roles import APP, OWNER
 
 DATABASE = "signalbox"
 OLDEST_POSTGRES = 15
+STARTING_SECONDS = 30.0
+"""For so long a PostgreSQL that is starting up, or recovers from a crash, is waited for."""
+_LOOK_SECONDS = 0.5
+_CANNOT_CONNECT_NOW = "57P03"
+"""SQLSTATE of a server that starts, recovers or shuts down."""
 
 
 class ServerError(Exception):
@@ -44,7 +50,7 @@ def servers(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings
             stack.callback(valkey.stop)
             found["redis_url"] = valkey.url
         ready = settings.model_copy(update=found)
-        asyncio.run(check(ready))
+        asyncio.run(check(ready, say))
         yield ready
 
 
@@ -77,30 +83,49 @@ async def _with(url: str, action: Callable[[AsyncEngine], object]) -> None:
         await engine.dispose()
 
 
-async def check(settings: Settings) -> None:
-    """Refuse a database that is away, too old, not migrated, or whose role could see past row-level security."""
+async def check(settings: Settings, say: Callable[[str], None]) -> None:
+    """Refuse a database that is away, too old, not migrated, or whose role could see past row-level security.
+
+    One that says that it is starting is waited for: after a power cut both start together.
+    """
     where = make_url(settings.database_urls().app).render_as_string(hide_password=True)
-    engine = create_async_engine(settings.database_urls().app, connect_args={"timeout": 5})
+    deadline = time.monotonic() + STARTING_SECONDS
+    while True:
+        try:
+            version, bypasses, revision = await _asked(settings.database_urls().app)
+            break
+        except (OSError, TimeoutError, DBAPIError) as error:
+            if not _is_starting(error) or time.monotonic() > deadline:
+                raise ServerError(f"PostgreSQL at {where} cannot be reached: {one_line(error)}") from error
+        say(f"PostgreSQL at {where} is starting up; waiting for it")
+        await asyncio.sleep(_LOOK_SECONDS)
+    if version < OLDEST_POSTGRES:
+        raise ServerError(f"PostgreSQL at {where} is version {version}; {OLDEST_POSTGRES} or newer is needed.")
+    if bypasses:
+        raise ServerError(f"The role of {where} bypasses row-level security; connect as signalbox_app.")
+    if revision != expected_revision():
+        raise ServerError(
+            f"The database at {where} stands at revision {revision or 'none'}, this gateway needs "
+            f"{expected_revision()}: run 'signalbox migrate'."
+        )
+
+
+async def _asked(url: str) -> tuple[int, bool, str | None]:
+    """Its major version, whether its role bypasses row-level security, and its revision."""
+    engine = create_async_engine(url, connect_args={"timeout": 5})
     try:
         async with engine.connect() as connection:
             version = int(await connection.scalar(text("SHOW server_version_num")) or 0) // 10000
             bypasses = await connection.scalar(
                 text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
             )
-        if version < OLDEST_POSTGRES:
-            raise ServerError(f"PostgreSQL at {where} is version {version}; {OLDEST_POSTGRES} or newer is needed.")
-        if bypasses:
-            raise ServerError(f"The role of {where} bypasses row-level security; connect as signalbox_app.")
-        revision = await revision_of(engine)
-    except (OSError, TimeoutError, DBAPIError) as error:
-        raise ServerError(f"PostgreSQL at {where} cannot be reached: {one_line(error)}") from error
+        return version, bool(bypasses), await revision_of(engine)
     finally:
         await engine.dispose()
-    if revision != expected_revision():
-        raise ServerError(
-            f"The database at {where} stands at revision {revision or 'none'}, this gateway needs "
-            f"{expected_revision()}: run 'signalbox migrate'."
-        )
+
+
+def _is_starting(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and sqlstate(error) == _CANNOT_CONNECT_NOW
 
 
 def one_line(error: BaseException) -> str:

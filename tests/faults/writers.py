@@ -23,7 +23,7 @@ from tests.faults.transports import NO_TLS
 
 LENGTHS_SECONDS: Final = (0.0, 0.0, 0.002, 0.02, 0.1, 0.4)
 """How long a transaction stays open; drawn anew for each, so that they commit in another order than they began."""
-MOST_CHANGES: Final = 18
+MOST_CHANGES: Final = 24
 MOST_DEBT_SECONDS: Final = 10.0
 """How much of an outage a writer makes up for afterwards."""
 ABANDONED: Final = 0.05

@@ -90,14 +90,18 @@ async def check(settings: Settings, say: Callable[[str], None]) -> None:
     """
     where = make_url(settings.database_urls().app).render_as_string(hide_password=True)
     deadline = time.monotonic() + STARTING_SECONDS
+    said = ""
     while True:
         try:
             version, bypasses, revision = await _asked(settings.database_urls().app)
             break
         except (OSError, TimeoutError, DBAPIError) as error:
+            reason = one_line(error)
             if not _is_starting(error) or time.monotonic() > deadline:
-                raise ServerError(f"PostgreSQL at {where} cannot be reached: {one_line(error)}") from error
-        say(f"PostgreSQL at {where} is starting up; waiting for it")
+                raise ServerError(f"PostgreSQL at {where} cannot be reached: {reason}") from error
+            if reason != said:
+                say(f"waiting for PostgreSQL at {where}: {reason}")
+                said = reason
         await asyncio.sleep(_LOOK_SECONDS)
     if version < OLDEST_POSTGRES:
         raise ServerError(f"PostgreSQL at {where} is version {version}; {OLDEST_POSTGRES} or newer is needed.")
@@ -112,7 +116,7 @@ async def check(settings: Settings, say: Callable[[str], None]) -> None:
 
 async def _asked(url: str) -> tuple[int, bool, str | None]:
     """Its major version, whether its role bypasses row-level security, and its revision."""
-    engine = create_async_engine(url, connect_args={"timeout": 5})
+    engine = create_async_engine(url, connect_args={"timeout": 5, "command_timeout": 5})
     try:
         async with engine.connect() as connection:
             version = int(await connection.scalar(text("SHOW server_version_num")) or 0) // 10000
